@@ -1,0 +1,67 @@
+"""The hand-in: the code and the reports as DOE_John_Lab3_DLCV.tar.bz2."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import tarfile
+from pathlib import Path
+
+from search.errors import RequestError
+
+CODE = ("*.py", "*.cfg", "*.toml", "*.txt", "*.md", "Makefile", "search/*", "tests/*", "benchmarks/*", "docs/*")
+FROM_RESULTS = ("report.html", "*.csv", "*.json", "summary.txt", "plots/*.png")
+
+
+def archive(owner: str, project: Path, results: Path, target: Path) -> Path:
+    """Writes ``<target>/<owner>_Lab3_DLCV.tar.bz2``: the code of ``project`` and what ``results`` reports.
+
+    Args:
+        owner: ``LASTNAME_firstname``.
+
+    Returns:
+        The archive's path. Its members are relative paths below one folder of the archive's name.
+
+    Raises:
+        RequestError: the name has another form, or there is no report yet.
+    """
+    if not re.fullmatch(r"[A-Z][A-Z'-]*_[A-Z]?[a-z][A-Za-z'-]*", owner):
+        raise RequestError(f"archive {owner}: expected LASTNAME_firstname, as in DOE_John")
+    if not (results / "report.html").is_file():
+        raise RequestError(f"{results / 'report.html'} is not there; run `python -m search report` before the archive")
+    name = f"{owner}_Lab3_DLCV"
+    files = {
+        path.relative_to(project).as_posix(): path
+        for pattern in CODE
+        for path in project.glob(pattern)
+        if path.is_file()
+    }
+    for folder in (results, *sorted(path.parent for path in results.glob("*/run.json"))):
+        for pattern in (*FROM_RESULTS, "retrain/*", "sweeps/*.csv"):
+            for path in folder.glob(pattern):
+                if path.is_file():
+                    files[(Path("results") / path.relative_to(results)).as_posix()] = path
+    memory = io.BytesIO()
+    with tarfile.open(fileobj=memory, mode="w:bz2") as tar:
+        for inside, path in sorted(files.items()):
+            if not path.name.startswith("."):
+                tar.add(path, f"{name}/{inside}", recursive=False, filter=_anonymous)
+    from search import store
+
+    path = target / f"{name}.tar.bz2"
+    store.write_bytes(path, memory.getvalue())
+    return path
+
+
+def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """The owner's account stays out of the archive."""
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    member.mode = 0o755 if member.mode & 0o100 else 0o644
+    return member
+
+
+def size_mib(path: Path) -> float:
+    """The file's size in MiB."""
+    return os.path.getsize(path) / 2**20

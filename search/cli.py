@@ -1,0 +1,227 @@
+"""The command line: verbs and flags, refusals in one line. TensorFlow is imported by the steps, after all is checked."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+from search.errors import RequestError, WorkError
+from search.exercise import Exercise
+
+VERBS = {
+    "search": "explore the space",
+    "summary": "what the search found",
+    "retrain": "train the best configuration and the starting model again, evaluate on the test images",
+    "sweep": "NAME: try the values of one hyper-parameter, everything else held",
+    "report": "write report.html",
+}
+FLAGS_OF_VERB = {
+    None: {"tuner", "max_epochs", "trials", "epochs", "seeds", "workers", "seed", "data", "results", "fresh", "quick"},
+    "search": {"tuner", "max_epochs", "trials", "workers", "seed", "data", "results", "fresh", "quick"},
+    "summary": {"csv", "json", "results"},
+    "retrain": {"epochs", "seeds", "workers", "seed", "data", "results", "quick"},
+    "sweep": {"epochs", "seeds", "workers", "seed", "data", "results", "quick", "held_from"},
+    "report": {"results"},
+}
+SWEEP_EPOCHS = 10
+
+
+class _Ended(BaseException):
+    """A signal asked the process to end."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+def main(exercise: Exercise) -> NoReturn:
+    """Runs what the command line asks of ``exercise``, and exits: 0 done, 1 failed, 2 refused, 130 or 143 interrupted."""
+    run(exercise_command(exercise), exercise.script.name)
+
+
+def exercise_command(exercise: Exercise) -> click.Command:
+    """The command line of one exercise."""
+    from search import steps
+
+    @click.pass_context
+    def command(context: click.Context, verb: str | None, name: str | None, **flags: Any) -> None:
+        _refuse_misplaced(context, verb, name, flags)
+        quick = flags["quick"]
+        session = _session(steps, exercise, flags)
+        if verb == "summary":
+            steps.show_summary(session, "csv" if flags["csv"] else "json" if flags["json"] else "text")
+            return
+        if verb == "report":
+            steps.report(session)
+            return
+        if flags["max_epochs"] is None:
+            flags["max_epochs"] = 3 if quick else exercise.max_epochs
+        if flags["trials"] is None:
+            flags["trials"] = 4 if quick else 30
+        search_flags = {key: flags[key] for key in ("tuner", "max_epochs", "trials")}
+        seeds = flags["seeds"] or (1 if quick else 3)
+        epochs = flags["epochs"] or (3 if quick else 100)
+        sweep_flags = {"seeds": seeds, "held_from": flags["held_from"], "most_values": 3 if quick else None}
+        with session.held(flags["fresh"]):
+            if verb in (None, "search"):
+                steps.search(session, **search_flags)
+            if verb is None:
+                steps.show_summary(session, "text")
+            if verb in (None, "retrain"):
+                steps.retrain(session, epochs=epochs, seeds=seeds)
+            if verb is None:
+                for swept in exercise.sweeps:
+                    steps.sweep(session, swept, epochs=1 if quick else SWEEP_EPOCHS, **sweep_flags)
+                steps.report(session)
+            if verb == "sweep":
+                assert name is not None
+                steps.sweep(session, name, epochs=flags["epochs"] or (1 if quick else SWEEP_EPOCHS), **sweep_flags)
+
+    verbs = "\n".join(f"  {verb:8} {what}" for verb, what in VERBS.items())
+    text = f"\b\n{exercise.title}: {exercise.question}\n\n\b\n{verbs}\n\nWithout a verb: all of it."
+    parameters: list[click.Parameter] = [
+        click.Argument(["verb"], required=False, type=click.Choice(list(VERBS))),
+        click.Argument(["name"], required=False),
+        _option("--tuner", type=click.Choice(["hyperband", "random"]), default="hyperband", help="How to search."),
+        _option(
+            "--max-epochs", type=click.IntRange(1, 10_000), help=f"Epochs of the longest trial ({exercise.max_epochs})."
+        ),
+        _option("--trials", type=click.IntRange(1, 1_000_000), help="Trials of a random search (30)."),
+        _option(
+            "--epochs",
+            type=click.IntRange(1, 100_000),
+            help=f"Epochs of retraining (100) or of a sweep ({SWEEP_EPOCHS}).",
+        ),
+        _option("--seeds", type=click.IntRange(1, 1000), help="Trainings a model, or a value of a sweep (3)."),
+        _option(
+            "--workers",
+            type=click.IntRange(0, 1024),
+            default=os.cpu_count() or 1,
+            help="Processes (one a core); 0: this one.",
+        ),
+        _option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="Where all randomness comes from (0)."),
+        _option("--data", help="An .npz, a folder of IDX files, or keras (the embedded MNIST)."),
+        _option("--results", type=click.Path(path_type=Path), default=Path("results"), help="The results folder."),
+        _option("--fresh", is_flag=True, help="Set earlier results aside and start anew."),
+        _option("--quick", is_flag=True, help="The smallest budget that goes through every step."),
+        _option(
+            "--from", "held_from", type=click.Choice(["start", "best"]), default="start", help="What a sweep holds."
+        ),
+        _option("--csv", is_flag=True, help="The summary's trials as CSV."),
+        _option("--json", is_flag=True, help="The summary's trials as JSON."),
+    ]
+    return click.Command(exercise.script.name, params=parameters, callback=command, help=text)
+
+
+def lab_command() -> click.Group:
+    """``python -m search``: what concerns all exercises."""
+
+    @click.group("python -m search", help="The lab report over all exercises, and the hand-in.", no_args_is_help=True)
+    def group() -> None: ...
+
+    where = click.option(
+        "--results", type=click.Path(path_type=Path), default=Path("results"), help="The results folder."
+    )
+
+    @group.command()
+    @where
+    def report(results: Path) -> None:
+        """Write results/report.html over every exercise that has results."""
+        from search.report import write_lab_report
+
+        click.echo(f"The lab report is {write_lab_report(results)}")
+
+    @group.command()
+    @click.argument("owner", metavar="LASTNAME_firstname")
+    @where
+    def archive(owner: str, results: Path) -> None:
+        """Write LASTNAME_firstname_Lab3_DLCV.tar.bz2: the code and the reports."""
+        from search.archive import archive, size_mib
+
+        path = archive(owner, Path(__file__).resolve().parent.parent, results, Path.cwd())
+        click.echo(f"The hand-in is {path.name}, {size_mib(path):.1f} MiB")
+
+    return group
+
+
+def run(command: click.Command, name: str) -> NoReturn:
+    """Runs ``command`` with the process's arguments; every ending that a person can cause is one line and a status."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
+    again = "run the same command again to go on from here"
+    try:
+        command.main(standalone_mode=False)
+        sys.exit(0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(0)
+    except click.ClickException as error:
+        message = " ".join(error.format_message().split())
+        _fail(
+            f"{message.rstrip('.')}; see `python {name} --help`"
+            if name.endswith(".py")
+            else f"{message.rstrip('.')}; see `{name} --help`",
+            2,
+        )
+    except RequestError as error:
+        _fail(str(error), 2)
+    except WorkError as error:
+        _fail(str(error), 1)
+    except (KeyboardInterrupt, click.Abort):
+        _fail(f"interrupted; everything done so far is saved: {again}", 130)
+    except _Ended as error:
+        _fail(
+            f"ended by {signal.Signals(error.number).name}; everything done so far is saved: {again}",
+            128 + error.number,
+        )
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        _fail(
+            f"{error.filename or 'the disk'}: {error.strerror or error}; make room or give the right to write; {again}",
+            1,
+        )
+
+
+def _session(steps: Any, exercise: Exercise, flags: dict[str, Any]) -> Any:
+    from rich.console import Console
+
+    return steps.Session(
+        exercise, flags["results"], flags["data"], flags["workers"], flags["seed"], Console(highlight=False)
+    )
+
+
+def _refuse_misplaced(context: click.Context, verb: str | None, name: str | None, flags: dict[str, Any]) -> None:
+    """Flags and names that the verb would ignore are refused."""
+    given = {flag for flag in flags if context.get_parameter_source(flag) == click.core.ParameterSource.COMMANDLINE}
+    option = {flag: f"--{flag.replace('_', '-')}" for flag in flags} | {"held_from": "--from"}
+    for flag in sorted(given - FLAGS_OF_VERB[verb]):
+        allowed = ", ".join(option[other] for other in flags if other in FLAGS_OF_VERB[verb])
+        raise RequestError(f"{option[flag]} means nothing to {verb or 'the whole exercise'}; it takes {allowed}")
+    if verb == "sweep" and name is None:
+        raise RequestError("sweep: no hyper-parameter named; expected a name, as in `sweep batch_size`")
+    if verb != "sweep" and name is not None:
+        raise RequestError(f"{verb} {name}: only sweep takes a name; leave {name} out")
+    if "trials" in given and flags["tuner"] == "hyperband":
+        raise RequestError("--trials is for --tuner random; Hyperband's number of trials follows from --max-epochs")
+    if flags["csv"] and flags["json"]:
+        raise RequestError("--csv and --json were both given; expected one of them")
+
+
+def _option(*names: str, **attributes: Any) -> click.Option:
+    return click.Option(list(names), **attributes)
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    raise _Ended(number)
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    click.echo(f"error: {message}", err=True)
+    sys.exit(status)

@@ -1,0 +1,216 @@
+"""The search itself: asks the oracle, which it owns alone, submits, collects, tells."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras_tuner
+import numpy as np
+
+from search import store
+from search.errors import RequestError, WorkError
+from search.trial import Job, Outcome
+from search.workers import Workers, result
+
+SECONDS_BETWEEN_PROJECTS = 2.0
+
+
+@dataclass(frozen=True)
+class Told:
+    """A trial that has just ended, for those who watch."""
+
+    trial: Any
+    reused: bool
+
+
+def search(
+    oracle: Any, workers: Workers, folder: Path, seed: int, watch: Callable[[Told], None] = lambda told: None
+) -> None:
+    """Runs the search to its end, or goes on with one that was interrupted.
+
+    Args:
+        oracle: one of :mod:`search.strategy`'s, fresh: the outcomes in ``folder`` are told to it again.
+        workers: where the trials run.
+        folder: the exercise's results folder; the KerasTuner project is ``search`` in it.
+        seed: the trials' seeds derive from it.
+        watch: called after each trial.
+
+    Raises:
+        RequestError: the outcomes in the folder are of another search.
+        WorkError: the disk is full or the folder cannot be written.
+    """
+    project = folder / "search"
+    oracle._set_project_dir(str(folder), "search")
+    known = _known_outcomes(project)
+    retries: dict[str, int] = {}
+    running: dict[Future[Outcome], Any] = {}
+    slots = [f"worker{i}" for i in range(workers.size)]
+    written = 0.0
+    try:
+        while True:
+            for slot in slots:
+                if slot in oracle.ongoing_trials:
+                    continue
+                trial = oracle.create_trial(slot)
+                while trial.status == "RUNNING" and trial.trial_id in known:
+                    _tell_again(oracle, trial, known.pop(trial.trial_id))
+                    watch(Told(oracle.trials[trial.trial_id], reused=True))
+                    trial = oracle.create_trial(slot)
+                if trial.status != "RUNNING":
+                    break
+                running[workers.submit(_job(oracle, trial, project, seed))] = trial
+            if not running:
+                break
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                trial = running.pop(future)
+                outcome = result(future, retries.get(trial.trial_id, 0))
+                if outcome is None:
+                    retries[trial.trial_id] = retries.get(trial.trial_id, 0) + 1
+                    running[workers.submit(_job(oracle, trial, project, seed))] = trial
+                    continue
+                _tell(oracle, trial, outcome)
+                watch(Told(oracle.trials[trial.trial_id], reused=False))
+            if time.monotonic() - written > SECONDS_BETWEEN_PROJECTS:
+                write_project(oracle, folder)
+                written = time.monotonic()
+    except OSError as error:
+        raise WorkError(
+            f"{error.filename or folder}: {error.strerror or error}; make room or give the right to write, then run the "
+            "same command again: it goes on from here"
+        ) from None
+    finally:
+        write_project(oracle, folder)
+
+
+def write_project(oracle: Any, folder: Path) -> None:
+    """Writes what follows from the trials: KerasTuner's oracle file, ``trials.csv`` and ``best.json``."""
+    oracle.write_project()
+    columns, rows = trial_rows(oracle)
+    store.write_csv(folder / "trials.csv", columns, rows)
+    trial = best_trial(oracle)
+    if trial is not None:
+        values = trial.hyperparameters.values
+        store.write_json(
+            folder / "best.json",
+            {
+                "trial_id": trial.trial_id,
+                "objective": oracle.objective.name,
+                "score": trial.score,
+                "best_epoch": trial.best_step + 1,
+                "epochs": len(trial.metrics.get_history(oracle.objective.name)),
+                "hyperparameters": own_values(values),
+            },
+        )
+
+
+def best_trial(oracle: Any) -> Any | None:
+    """The completed trial with the best score, the oldest of equals; None before the first."""
+    completed = [trial for trial in oracle.trials.values() if trial.status == "COMPLETED"]
+    direction = max if oracle.objective.direction == "max" else min
+    return direction(completed, key=lambda trial: trial.score) if completed else None
+
+
+def own_values(values: dict[str, Any]) -> dict[str, Any]:
+    """The exercise's hyper-parameters, without those by which KerasTuner directs Hyperband."""
+    return {name: value for name, value in values.items() if not name.startswith("tuner/")}
+
+
+def trial_rows(oracle: Any) -> tuple[list[str], list[dict[str, Any]]]:
+    """The columns and rows of ``trials.csv``."""
+    names = [hp.name for hp in oracle.hyperparameters.space]
+    metrics = ["val_accuracy", "val_loss", "accuracy", "loss"]
+    columns = ["trial_id", "status", "bracket", "round", "promoted_from", "initial_epoch", "epochs"]
+    columns += [*dict.fromkeys(names), "best_epoch", *metrics, "seconds", "message"]
+    rows = []
+    for trial in sorted(oracle.trials.values(), key=lambda trial: trial.trial_id):
+        values = trial.hyperparameters.values
+        row = {
+            "trial_id": trial.trial_id,
+            "status": trial.status,
+            "bracket": values.get("tuner/bracket"),
+            "round": values.get("tuner/round"),
+            "promoted_from": values.get("tuner/trial_id"),
+            "initial_epoch": values.get("tuner/initial_epoch", 0),
+            "epochs": values.get("tuner/epochs", oracle.rungs[0].epochs),
+            **own_values(values),
+            "message": (trial.message or "").replace("\n", " "),
+        }
+        if trial.metrics.exists("seconds"):
+            row["seconds"] = f"{trial.metrics.get_last_value('seconds'):.3f}"
+        if trial.status == "COMPLETED":
+            row["best_epoch"] = trial.best_step + 1
+            for metric in metrics:
+                if trial.metrics.exists(metric):
+                    at = {observation.step: observation.value[0] for observation in trial.metrics.get_history(metric)}
+                    row[metric] = at[trial.best_step]
+        rows.append(row)
+    return columns, rows
+
+
+def _job(oracle: Any, trial: Any, project: Path, seed: int) -> Job:
+    values = trial.hyperparameters.values
+    past = values.get("tuner/trial_id")
+    origin = trial
+    while "tuner/trial_id" in origin.hyperparameters.values:
+        origin = oracle.trials[origin.hyperparameters.values["tuner/trial_id"]]
+    milestones = oracle.milestones(trial)
+    return Job(
+        name=trial.trial_id,
+        hyperparameters=own_values(values),
+        seed=(seed, int(origin.trial_id)),
+        epochs=values.get("tuner/epochs", milestones[-1]),
+        milestones=milestones,
+        state=_state_path(project, trial.trial_id),
+        resume_from=None if past is None else _state_path(project, past),
+    )
+
+
+def _state_path(project: Path, trial_id: str) -> Path:
+    return project / f"trial_{trial_id}" / "state.npz"
+
+
+def _tell(oracle: Any, trial: Any, outcome: Outcome) -> None:
+    if outcome.completed:
+        metrics = list(outcome.history)
+        for epoch, values in enumerate(zip(*outcome.history.values(), strict=True)):
+            oracle.update_trial(trial.trial_id, dict(zip(metrics, values, strict=True)), step=epoch)
+        score = outcome.history[oracle.objective.name]
+        if not np.isfinite(score).any():
+            outcome = Outcome(
+                False, message=f"diverged: {oracle.objective.name} is never a number", seconds=outcome.seconds
+            )
+    oracle.trials[trial.trial_id].metrics.update("seconds", outcome.seconds)
+    trial.status = "COMPLETED" if outcome.completed else "FAILED"
+    trial.message = outcome.message or None
+    oracle.end_trial(trial)
+
+
+def _tell_again(oracle: Any, trial: Any, known: Any) -> None:
+    if known.hyperparameters.values != trial.hyperparameters.values:
+        raise RequestError(
+            f"trial {trial.trial_id} was {own_values(known.hyperparameters.values)} and would now be "
+            f"{own_values(trial.hyperparameters.values)}: the space, the seed or the library changed; use --fresh"
+        )
+    oracle.trials[trial.trial_id].metrics = known.metrics
+    trial.status, trial.message = known.status, known.message
+    oracle.end_trial(trial)
+
+
+def _known_outcomes(project: Path) -> dict[str, Any]:
+    """The trials that have ended, by id. A damaged file is a trial that runs again: its state still has its epochs."""
+    known = {}
+    for path in sorted(project.glob("trial_*/trial.json")):
+        try:
+            trial = keras_tuner.engine.trial.Trial.from_state(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+        if trial.status in ("COMPLETED", "FAILED") and path.parent.name == f"trial_{trial.trial_id}":
+            known[trial.trial_id] = trial
+    return known

@@ -1,0 +1,105 @@
+"""What a student writes: an exercise and its HyperModel. Light: Keras is imported when a model is built, not before."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search.errors import RequestError
+
+if TYPE_CHECKING:
+    import keras
+    import keras_tuner
+
+
+class HyperModel:
+    """A ``keras_tuner.HyperModel`` whose ``fit`` is this project's compiled trainer.
+
+    Subclasses define ``build(self, hp)`` and return a compiled Keras model. An instance is a real
+    ``keras_tuner.HyperModel``, so any KerasTuner tuner takes it; KerasTuner itself is imported when the first one is
+    made, which is what lets an exercise script answer ``--help`` at once.
+    """
+
+    def __new__(cls) -> HyperModel:
+        import keras_tuner
+
+        if not issubclass(cls, keras_tuner.HyperModel):
+            cls = type(
+                cls.__name__, (cls, keras_tuner.HyperModel), {"__module__": cls.__module__, "__doc__": cls.__doc__}
+            )
+        instance: HyperModel = object.__new__(cls)
+        return instance
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        """Returns a compiled model for the values in ``hp``."""
+        raise NotImplementedError(f"{type(self).__name__} has no build(self, hp)")
+
+    def fit(
+        self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any
+    ) -> keras.callbacks.History:
+        """Trains ``model`` with the batch size in ``hp`` (32 where the space has none); see :func:`search.trainer.fit`."""
+        from search import trainer
+
+        return trainer.fit(model, *args, batch_size=hp.values.get("batch_size", 32), **kwargs)
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise of the lab.
+
+    Attributes:
+        name: the folder under ``results/``.
+        title, question: what the report prints above its figures.
+        task: ``"zero"`` (digit 0 or not) or ``"digits"`` (ten classes).
+        hypermodel: the :class:`HyperModel` subclass, not an instance.
+        start: the starting model's hyper-parameters, the lab's literal ones; those left out take their default.
+        sweeps: the hyper-parameters that the lab asks to try one by one.
+        max_epochs: Hyperband's R, the epochs of the longest trial.
+        objective: the metric that the search maximises (``val_accuracy``) or minimises (``val_loss``).
+    """
+
+    name: str
+    title: str
+    question: str
+    task: str
+    hypermodel: type[HyperModel]
+    start: Mapping[str, Any]
+    sweeps: tuple[str, ...]
+    max_epochs: int = 27
+    objective: str = "val_accuracy"
+
+    @property
+    def script(self) -> Path:
+        """The file that defines the exercise."""
+        return Path(inspect.getfile(self.hypermodel)).resolve()
+
+    @property
+    def direction(self) -> str:
+        """``"max"`` or ``"min"``."""
+        return "min" if self.objective.endswith("loss") else "max"
+
+
+def load(script: Path) -> Exercise:
+    """Imports the exercise that ``script`` defines as ``EXERCISE``.
+
+    Raises:
+        RequestError: the script defines none.
+    """
+    name = script.stem
+    module = sys.modules.get(name)
+    if module is None or getattr(module, "__file__", None) != str(script):
+        spec = importlib.util.spec_from_file_location(name, script)
+        if spec is None or spec.loader is None:
+            raise RequestError(f"{script} is not a Python script; expected an exercise")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    exercise = getattr(module, "EXERCISE", None)
+    if not isinstance(exercise, Exercise):
+        raise RequestError(f"{script} defines no EXERCISE; expected EXERCISE = Exercise(...)")
+    return exercise

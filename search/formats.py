@@ -1,0 +1,101 @@
+"""How numbers read in the report's sentences, tables and plots."""
+
+from __future__ import annotations
+
+import math
+
+NBSP = "\N{NO-BREAK SPACE}"
+MISSING = "not a number"
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def percent(share: float, digits: int = 2) -> str:
+    """A share between 0 and 1 as a percentage: 0.9921 is '99.21 %'."""
+    return f"{100 * share:.{digits}f}{NBSP}%" if math.isfinite(share) else MISSING
+
+
+def loss(figure: float) -> str:
+    """A loss with four decimals, or as a power of ten where four decimals would show nothing."""
+    if not math.isfinite(figure):
+        return MISSING
+    if figure == 0 or abs(figure) >= 0.001:
+        return f"{figure:.4f}"
+    mantissa, exponent = f"{figure:.1e}".split("e")
+    return f"{mantissa}{NBSP}×{NBSP}10{str(int(exponent)).translate(_SUPERSCRIPT)}"
+
+
+def metric(name: str, figure: float) -> str:
+    """A metric by its name: accuracies in per cent, anything else as a loss."""
+    return percent(figure) if "accuracy" in name else loss(figure)
+
+
+def value(setting: object) -> str:
+    """A hyper-parameter's value: floats with three significant digits, the rest as written."""
+    if isinstance(setting, float) and math.isfinite(setting):
+        return str(int(setting)) if setting == int(setting) and abs(setting) < 1e6 else f"{setting:.3g}"
+    return str(setting)
+
+
+def count(number: float) -> str:
+    """A whole number with its thousands apart: 101770 is '101,770'."""
+    return f"{int(number):,}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the units a reader would say them in."""
+    if not math.isfinite(seconds):
+        return MISSING
+    if seconds < 9.95:
+        return f"{seconds:.2g}{NBSP}s" if seconds < 0.995 else f"{seconds:.1f}{NBSP}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}{NBSP}s"
+    if whole < 3600:
+        return f"{whole // 60}{NBSP}min {whole % 60:02d}{NBSP}s"
+    return f"{whole // 3600}{NBSP}h {whole % 3600 // 60:02d}{NBSP}min"
+
+
+def p_value(p: float) -> str:
+    """A test's p-value with its sign: 'p = 0.012', 'p < 0.001'."""
+    if not math.isfinite(p):
+        return f"p is {MISSING}"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2f}" if p >= 0.1 else f"p = {p:.3f}"
+
+
+def interval(low: float, high: float) -> str:
+    """An interval of shares: '99.02 to 99.37 %'."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return MISSING
+    return f"{100 * low:.2f} to {percent(high)}"
+
+
+def spread(name: str, mean: float, deviation: float) -> str:
+    """A mean with its standard deviation, in the units of the metric called `name`."""
+    if not (math.isfinite(mean) and math.isfinite(deviation)):
+        return MISSING
+    if "accuracy" in name:
+        return f"{100 * mean:.2f} ± {percent(deviation)}"
+    if "seconds" in name:
+        return f"{mean:.2g} ± {deviation:.1g}{NBSP}s" if mean < 10 else f"{mean:.0f} ± {deviation:.0f}{NBSP}s"
+    if 0 < mean < 0.001:
+        # One exponent for both, so that the two can be compared at a glance.
+        exponent = math.floor(math.log10(mean))
+        power = str(exponent).translate(_SUPERSCRIPT)
+        return f"({mean / 10**exponent:.1f} ± {deviation / 10**exponent:.1f}){NBSP}×{NBSP}10{power}"
+    return f"{mean:.4f} ± {deviation:.4f}"
+
+
+def words(name: str) -> str:
+    """A hyper-parameter's or metric's name as words: 'batch_size' is 'batch size'."""
+    named = {"val_accuracy": "validation accuracy", "val_loss": "validation loss"}
+    return named.get(name, name.replace("_", " "))
+
+
+def plural(number: int, noun: str) -> str:
+    """'1 trial', '48 trials', '1,200 trials'."""
+    return f"{count(number)} {noun}" if number == 1 else f"{count(number)} {noun}s"
+
+
+def listed(items: list[str]) -> str:
+    """'a', 'a and b', 'a, b and c'."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""

@@ -1,0 +1,518 @@
+"""The figures of a report: plain numbers in, a matplotlib Figure out; nothing here reads a results folder."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+import matplotlib.ticker as ticks
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import ArrayLike, NDArray
+
+from search import formats
+from search.store import write_bytes
+
+# Okabe and Ito's colours: told apart with any colour vision, and in grey by the line styles.
+START, TUNED = "#D55E00", "#0072B2"
+INK, MUTED, RULE = "#1c2227", "#65707a", "#dde2e6"
+ERRORS = LinearSegmentedColormap.from_list("errors", ["#ffffff", "#fbd5b5", "#e8853d", "#a83c00"])
+# Few epochs light, many dark; monotonous in lightness, so the order survives a black-and-white print.
+EPOCHS = LinearSegmentedColormap.from_list("epochs", ["#9ccfe0", "#3d93bd", "#155a96", "#0b2554"])
+
+WIDTH = 8.6  # inches: the report's column, so that text in figures and text around them have one size
+STYLE = {
+    "figure.dpi": 150,
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "text.color": INK,
+    "text.parse_math": False,  # a hyper-parameter named "$x" is text
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.major.size": 3,
+    "ytick.major.size": 0,
+    "xtick.minor.size": 0,
+    "ytick.minor.size": 0,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+}
+
+History = Mapping[str, ArrayLike]
+METHODS = {"start": ("starting", START), "tuned": ("tuned", TUNED)}
+SPLITS = {"": ("training", (0, (3, 1.6)), 1.1), "val_": ("validation", "solid", 1.9)}
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file's bytes."""
+    content = io.BytesIO()
+    # Without the software's version in it the same figure gives the same bytes.
+    figure.savefig(content, format="png", metadata={"Software": None})
+    return content.getvalue()
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write the figure to `path` as PNG, whole or not at all, and return `path`. Raises OSError."""
+    write_bytes(path, png(figure))
+    return path
+
+
+@matplotlib.rc_context(STYLE)
+def loss_curves(histories: Mapping[str, History]) -> Figure:
+    """Training and validation loss over epochs; `histories` maps 'start' and 'tuned' to columns of history.csv."""
+    figure = _figure(4.0)
+    axes = figure.add_axes((0.085, 0.125, 0.69, 0.845))
+    _curves(axes, histories, "loss")
+    _label_ends(axes, histories, "loss")
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def accuracy_curves(histories: Mapping[str, History]) -> Figure:
+    """Training and validation accuracy over epochs, zoomed to where the curves end; the arguments of `loss_curves`."""
+    figure = _figure(4.0)
+    axes = figure.add_axes((0.085, 0.125, 0.69, 0.845))
+    _curves(axes, histories, "accuracy")
+    _label_ends(axes, histories, "accuracy")
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def lab_losses(exercises: Mapping[str, Mapping[str, History]]) -> Figure:
+    """The loss curves of all exercises, a panel each; `exercises` maps a title to the histories of `loss_curves`."""
+    columns = min(3, len(exercises))
+    rows = -(-len(exercises) // columns)
+    figure = _figure(0.5 + 3.05 * rows, constrained=True)
+    panels = figure.subplots(rows, columns, squeeze=False)
+    for axes, (title, histories) in zip(panels.flat, exercises.items(), strict=False):
+        _curves(axes, histories, "loss")
+        axes.set_title(_wrapped(title, 84 // columns))
+    for axes in panels.flat[len(exercises) :]:
+        axes.set_axis_off()
+    handles = [
+        Line2D([], [], color=colour, linestyle=style, linewidth=width, label=f"{method}, {split}")
+        for method, colour in METHODS.values()
+        for split, style, width in SPLITS.values()
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=4, handlelength=2.6)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def search_progress(
+    scores: Sequence[float], epochs: Sequence[int], spent: Sequence[int], objective: str, maximise: bool
+) -> Figure:
+    """Each trial's score against the epochs the search had trained by its end, with the best so far.
+
+    `scores` are in order of trial, NaN for a failed one; `epochs` is what each trial had been trained for
+    in all, `spent` what it added. Scores far from the best are marked at the edge and counted.
+    """
+    score = np.asarray(scores, float)
+    budget = np.cumsum(spent)
+    figure = _figure(3.7)
+    axes = figure.add_axes((0.085, 0.135, 0.895, 0.765))
+    finite = np.isfinite(score)
+    _zoom(axes, score, maximise)
+    outside = _outside(axes, score, maximise)
+    levels = sorted({int(e) for e, shown in zip(epochs, finite, strict=True) if shown})
+    for level in levels:
+        chosen = finite & ~outside & (np.asarray(epochs) == level)
+        style = {"s": 26, "color": _epoch_colour(level, levels), "edgecolor": "white", "linewidth": 0.5, "zorder": 3}
+        axes.scatter(budget[chosen], score[chosen], label=formats.plural(level, "epoch"), **style)
+    _mark_edge(axes, budget, outside, ~finite, maximise)
+    if finite.any():
+        best = (np.fmax if maximise else np.fmin).accumulate(np.where(finite, score, np.nan))
+        axes.step(budget, best, where="post", color=INK, linewidth=1.1, label="best so far", zorder=2)
+    axes.set_xlim(0, max(1, budget[-1]) * 1.02)
+    axes.set_xlabel("epochs trained by the search so far, all trials")
+    _objective_axis(axes, objective)
+    legend = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 7, "columnspacing": 1.2, "handletextpad": 0.3}
+    axes.legend(**legend, borderaxespad=0.2)
+    _note_edge(axes, score, outside, ~finite, objective, maximise)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def effects(
+    settings: Mapping[str, Sequence[object]],
+    scores: Sequence[float],
+    epochs: Sequence[int],
+    objective: str,
+    maximise: bool,
+) -> Figure:
+    """Score against value, a panel a hyper-parameter; one point a configuration, darker for more epochs.
+
+    `settings` maps each hyper-parameter to its value in every configuration, None where it is not active.
+    """
+    score = np.asarray(scores, float)
+    columns = min(3, len(settings))
+    rows = -(-len(settings) // columns)
+    figure = _figure(0.55 + 2.45 * rows, constrained=True)
+    panels = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    levels = sorted(set(epochs))
+    colours = np.array([_epoch_colour(level, levels) for level in epochs], dtype=object)
+    _zoom(panels[0, 0], score, maximise)
+    outside = _outside(panels[0, 0], score, maximise)
+    for axes, (name, column) in zip(panels.flat, settings.items(), strict=False):
+        x, groups = _value_axis(axes, column)
+        shown = np.isfinite(score) & np.isfinite(x) & ~outside
+        axes.scatter(x[shown], score[shown], s=20, c=list(colours[shown]), edgecolor="white", linewidth=0.4, zorder=3)
+        _mark_edge(axes, x, outside & np.isfinite(x), np.zeros(len(x), bool), maximise)
+        for spot, members in enumerate(groups):
+            known = score[members][np.isfinite(score[members])]
+            if known.size:
+                axes.hlines(np.median(known), spot - 0.32, spot + 0.32, color=INK, linewidth=1.4, zorder=2)
+        axes.set_title(formats.words(name))
+    for row in panels:
+        _objective_axis(row[0], objective)
+    for axes in panels.flat[len(settings) :]:
+        axes.set_axis_off()
+    handles = [_dot(_epoch_colour(level, levels), formats.plural(level, "epoch")) for level in levels]
+    handles.append(Line2D([], [], color=INK, linewidth=1.4, label="median"))
+    if outside.any():
+        side = "below" if maximise else "above"
+        label = f"{side} the axis ({outside.sum()} of {len(score)})"
+        handles.append(Line2D([], [], linestyle="none", marker="v" if maximise else "^", color=START, label=label))
+    figure.legend(handles=handles, loc="outside upper right", ncols=7, columnspacing=1.2, handletextpad=0.4)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def confusion(matrices: Mapping[str, NDArray[np.int64]], classes: Sequence[str]) -> Figure:
+    """Counts of test images, true class by row; `matrices` maps 'start' and 'tuned' to a square matrix.
+
+    Only the errors are coloured, by their share of the true class, so that the diagonal does not hide them.
+    """
+    few = len(classes) <= 4
+    figure = _figure(3.1 if few else 4.7, constrained=True)
+    panels = figure.subplots(1, len(matrices), squeeze=False)[0]
+    shares = {name: matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1) for name, matrix in matrices.items()}
+    off = ~np.eye(len(classes), dtype=bool)
+    worst = max(max(float(share[off].max()) for share in shares.values()), 1e-9)
+    for axes, (name, matrix) in zip(panels, matrices.items(), strict=True):
+        tint = np.where(off, shares[name], np.nan)
+        axes.imshow(tint, cmap=ERRORS, vmin=0, vmax=worst, aspect="equal")
+        for (row, column), number in np.ndenumerate(matrix):
+            share = shares[name][row, column]
+            dark = off[row, column] and share > 0.55 * worst
+            text = f"{number:,}\n{formats.percent(share, 1)}" if few else str(number)
+            colour = "white" if dark else MUTED if not off[row, column] or number == 0 else INK
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=10 if few else 7.5)
+        axes.set_facecolor("#edf0f2")
+        axes.grid(False)
+        axes.set_xticks(range(len(classes)), classes)
+        axes.set_yticks(range(len(classes)), classes)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        axes.set_xlabel("predicted")
+        axes.set_title(f"{METHODS[name][0].capitalize()} model: {formats.count(matrix[off].sum())} misread")
+    panels[0].set_ylabel("true")
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def misread(
+    images: NDArray[np.uint8],
+    label: NDArray[np.int64],
+    predicted: NDArray[np.int64],
+    probability: ArrayLike,
+    classes: Sequence[str],
+) -> Figure:
+    """Misread images (k, height, width), each with 'true → predicted' and the probability of the predicted class."""
+    columns = 8
+    rows = -(-len(images) // columns)
+    figure = _figure(1.42 * rows)
+    panels = figure.subplots(rows, columns, squeeze=False)
+    figure.subplots_adjust(left=0.005, right=0.995, bottom=0.01, top=1 - 0.4 / (1.42 * rows), wspace=0.08, hspace=0.45)
+    for axes in panels.flat:
+        axes.set_axis_off()
+    shown = zip(panels.flat, images, label, predicted, np.asarray(probability, float), strict=False)
+    for axes, image, true, answer, certainty in shown:
+        axes.imshow(image, cmap="gray_r", vmin=0, vmax=255, interpolation="nearest")
+        axes.set_title(
+            f"{classes[true]} → {classes[answer]}\n{formats.percent(certainty, 0 if certainty < 0.995 else 1)}",
+            loc="center",
+            fontsize=8.5,
+            fontweight="normal",
+            pad=3,
+        )
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def sweep(name: str, values: Sequence[object], measures: Mapping[str, Sequence[ArrayLike]], start: object) -> Figure:
+    """Validation accuracy, final training loss and seconds an epoch against the values of one hyper-parameter.
+
+    `measures` maps 'val_accuracy', 'loss' and 'seconds_per_epoch' to one array a value, a figure a seed;
+    `start` is the starting model's value, marked on the axis where it is one of `values`.
+    """
+    figure = _figure(3.5, constrained=True)
+    panels = figure.subplots(1, 3)
+    titles = {"val_accuracy": "Validation accuracy", "loss": "Training loss", "seconds_per_epoch": "Seconds an epoch"}
+    for axes, (measure, title) in zip(panels, titles.items(), strict=True):
+        seeds = [np.asarray(figures, float) for figures in measures[measure]]
+        finite = [figures[np.isfinite(figures)] for figures in seeds]
+        for x, figures in enumerate(finite):
+            offsets = 0.16 + 0.05 * (np.arange(len(figures)) - (len(figures) - 1) / 2)
+            axes.scatter(x + offsets, figures, s=9, color="#7fb8dc", linewidth=0, zorder=2)
+        repeated = [(x, figures) for x, figures in enumerate(finite) if len(figures) > 1]
+        if repeated:
+            deviations = [figures.std(ddof=1) for _, figures in repeated]
+            means = [figures.mean() for _, figures in repeated]
+            bars = {"fmt": "none", "ecolor": TUNED, "elinewidth": 1.2, "capsize": 3}
+            axes.errorbar([x for x, _ in repeated], means, yerr=deviations, **bars)
+        centres = [(x, float(figures.mean())) for x, figures in enumerate(finite) if len(figures)]
+        if centres:
+            numeric = not any(isinstance(value, str) for value in values)
+            line = {"marker": "o", "markersize": 5, "linestyle": "solid" if numeric else "none", "linewidth": 0.9}
+            axes.plot(*zip(*centres, strict=True), color=TUNED, zorder=3, **line)
+        axes.set_xticks(range(len(values)), [formats.value(value) for value in values])
+        axes.set_xlim(-0.5, len(values) - 0.5)
+        axes.xaxis.grid(False)
+        _tilt(axes, values)
+        # The starting value is found by its colour and weight; the legend says so.
+        for tick, value in zip(axes.get_xticklabels(), values, strict=True):
+            if value == start:
+                tick.set(color=START, fontweight="bold")
+        axes.set_xlabel(formats.words(name))
+        axes.set_title(title)
+        _measure_axis(axes, measure, np.concatenate(finite))
+    n = max(len(figures) for figures in measures["loss"])
+    dots = "each seed" if n > 1 else "the one seed"
+    handles = [
+        Line2D([], [], color=TUNED, marker="o", markersize=5, linestyle="none", label=f"mean of {n} seeds"),
+        Line2D([], [], color=TUNED, marker="|", markersize=9, linestyle="none", label="± 1 standard deviation"),
+        _dot("#7fb8dc", dots),
+    ]
+    if start in values:
+        handles.append(Line2D([], [], linestyle="none", label=f"{formats.value(start)}: the starting model's value"))
+    legend = figure.legend(handles=handles if n > 1 else handles[2:], loc="outside upper center", ncols=4)
+    if start in values:
+        legend.get_texts()[-1].set(color=START, fontweight="bold")
+    return figure
+
+
+def _figure(height: float, *, constrained: bool = False) -> Figure:
+    figure = Figure(figsize=(WIDTH, height), layout="constrained" if constrained else None, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _curves(axes: Axes, histories: Mapping[str, History], measure: str) -> None:
+    settled: list[NDArray[np.float64]] = []
+    highest = 1.0
+    for method, history in histories.items():
+        epoch = np.asarray(history["epoch"], float)
+        for prefix, (_, style, width) in SPLITS.items():
+            figures = np.asarray(history[prefix + measure], float)
+            axes.plot(epoch, figures, color=METHODS[method][1], linestyle=style, linewidth=width)
+            settled.append(figures[min(len(figures) - 1, max(1, len(figures) // 20)) :])
+            highest = max(highest, epoch[-1])
+    axes.set_xlim(min(1, highest - 1), highest)
+    axes.xaxis.set_major_locator(ticks.MaxNLocator(6, integer=True))
+    axes.set_xlabel("epoch")
+    shown = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines])
+    shown = shown[np.isfinite(shown)]
+    if measure == "accuracy":
+        late = np.concatenate(settled)
+        late = late[np.isfinite(late)]
+        if late.size:
+            # The first epochs may leave the axis: the curves are told apart by where they end.
+            pad = 0.06 * max(late.max() - late.min(), 0.002)
+            axes.set_ylim(late.min() - pad, min(1 + pad / 4, late.max() + pad))
+        axes.yaxis.set_major_formatter(ticks.FuncFormatter(_percent_tick))
+        axes.set_ylabel("accuracy")
+        return
+    positive = shown[shown > 0]
+    if positive.size and positive.max() > 5 * positive.min():
+        _log(axes, "y", positive)
+        axes.set_ylabel("loss (log scale)")
+    else:
+        axes.set_ylabel("loss")
+
+
+def _label_ends(axes: Axes, histories: Mapping[str, History], measure: str) -> None:
+    """Name each curve at its last point, in its colour, moved apart where they would overlap."""
+    labels: list[tuple[float, str, str, str]] = []
+    for method, history in histories.items():
+        for prefix, (split, _, _) in SPLITS.items():
+            figures = np.asarray(history[prefix + measure], float)
+            name = f"{METHODS[method][0]}, {split}"
+            if np.isfinite(figures[-1]):
+                height = axes.transAxes.inverted().transform(axes.transData.transform((0, figures[-1])))[1]
+                labels.append((float(np.clip(height, 0, 1)), name, formats.metric(measure, figures[-1]), method))
+            else:
+                labels.append((0.5, name, "diverged", method))
+    labels.sort()
+    step = 0.105
+    heights = np.array([height for height, *_ in labels])
+    for i in range(1, len(heights)):
+        heights[i] = max(heights[i], heights[i - 1] + step)
+    # What was pushed past the top comes down again, and takes with it what is in its way.
+    heights[-1] = min(heights[-1], 1.0)
+    for i in range(len(heights) - 2, -1, -1):
+        heights[i] = min(heights[i], heights[i + 1] - step)
+    for (end, name, figure, method), height in zip(labels, heights, strict=True):
+        colour = METHODS[method][1]
+        axes.plot([1.005, 1.03], [end, height], transform=axes.transAxes, color=colour, linewidth=0.7, clip_on=False)
+        text = {"transform": axes.transAxes, "color": colour, "va": "center", "linespacing": 1.15, "fontsize": 8.5}
+        weight = "bold" if "validation" in name else "normal"
+        axes.text(1.038, height, f"{name}\n{figure}", fontweight=weight, **text)
+
+
+def _zoom(axes: Axes, scores: NDArray[np.float64], maximise: bool) -> None:
+    """Limit the y-axis to the better trials: ten diverged ones must not squeeze the rest into a line."""
+    finite = scores[np.isfinite(scores)]
+    if not finite.size:
+        axes.set_ylim(0, 1)
+        return
+    sign = 1 if maximise else -1
+    ranked = sign * finite
+    best, good, worst = ranked.max(), np.quantile(ranked, 0.6), ranked.min()
+    low = max(worst, best - 5 * max(best - good, 1e-4))
+    pad = 0.07 * max(best - low, 1e-4)
+    axes.set_ylim(*sorted((sign * (low - pad), sign * (best + pad))))
+
+
+def _outside(axes: Axes, scores: NDArray[np.float64], maximise: bool) -> NDArray[np.bool_]:
+    low, high = axes.get_ylim()
+    with np.errstate(invalid="ignore"):
+        return scores < low if maximise else scores > high
+
+
+def _mark_edge(
+    axes: Axes, x: NDArray[np.float64], outside: NDArray[np.bool_], failed: NDArray[np.bool_], maximise: bool
+) -> None:
+    """Mark what the axis leaves out at the edge it left by; both marks stand in axis heights."""
+    edge = 0.025 if maximise else 0.975
+    place = axes.get_xaxis_transform()
+    if outside.any():
+        marker = "v" if maximise else "^"
+        axes.scatter(x[outside], np.full(outside.sum(), edge), s=22, marker=marker, color=START, transform=place)
+    if failed.any():
+        axes.scatter(x[failed], np.full(failed.sum(), edge), s=24, marker="x", color=INK, linewidth=1, transform=place)
+
+
+def _note_edge(
+    axes: Axes,
+    scores: NDArray[np.float64],
+    outside: NDArray[np.bool_],
+    failed: NDArray[np.bool_],
+    objective: str,
+    maximise: bool,
+) -> None:
+    notes = []
+    if outside.any():
+        extreme = scores[outside].min() if maximise else scores[outside].max()
+        mark, side, worst = ("▼", "below", "lowest") if maximise else ("▲", "above", "highest")
+        figure = formats.metric(objective, float(extreme))
+        notes.append(f"{mark} {formats.plural(int(outside.sum()), 'trial')} {side} the axis, {worst} {figure}")
+    if failed.any():
+        notes.append(f"× {formats.plural(int(failed.sum()), 'trial')} without a score")
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5, "alpha": 0.85}
+    place = {"x": 0.99, "y": 0.075, "ha": "right"} if maximise else {"x": 0.99, "y": 0.9, "ha": "right"}
+    if notes:
+        axes.text(
+            **place, s="    ".join(notes), transform=axes.transAxes, color=MUTED, fontsize=8.5, bbox=box, zorder=4
+        )
+
+
+def _value_axis(axes: Axes, column: Sequence[object]) -> tuple[NDArray[np.float64], list[NDArray[np.intp]]]:
+    """Lay out one hyper-parameter's axis; return each configuration's place on it and who shares a choice.
+
+    The place is NaN where the hyper-parameter is not active; the groups are empty on a continuous axis.
+    """
+    present = [value for value in column if value is not None]
+    choices = list(dict.fromkeys(present))
+    numbers = np.array([value if isinstance(value, int | float) else np.nan for value in column], float)
+    numeric = not any(isinstance(value, str) for value in choices)
+    if numeric and len(choices) > 8:
+        known = numbers[np.isfinite(numbers)]
+        if known.min() > 0 and known.max() >= 10 * known.min():
+            _log(axes, "x", known)
+        else:
+            axes.xaxis.set_major_locator(ticks.MaxNLocator(4))
+        return numbers, []
+    choices.sort(key=(lambda value: float(str(value))) if numeric else str)
+    place = {value: i for i, value in enumerate(choices)}
+    axes.set_xticks(range(len(choices)), [formats.value(value) for value in choices])
+    axes.set_xlim(-0.6, len(choices) - 0.4)
+    axes.xaxis.grid(False)
+    _tilt(axes, choices)
+    spots = np.array([np.nan if value is None else place[value] for value in column], float)
+    # Points of one choice stand side by side in their order; random jitter would differ from run to run.
+    groups = [np.flatnonzero(spots == spot) for spot in range(len(choices))]
+    for members in groups:
+        spots[members] += 0.22 * (np.arange(len(members)) % 5 - 2) / 2 if len(members) > 1 else 0
+    return spots, groups
+
+
+def _tilt(axes: Axes, values: Sequence[object]) -> None:
+    """Turn the tick labels of many or long choices, which would run into each other."""
+    if sum(len(formats.value(value)) + 1 for value in values) > 30:
+        axes.tick_params(axis="x", labelrotation=35)
+        for tick in axes.get_xticklabels():
+            tick.set(ha="right", rotation_mode="anchor")
+
+
+def _measure_axis(axes: Axes, measure: str, figures: NDArray[np.float64]) -> None:
+    if measure == "val_accuracy":
+        axes.yaxis.set_major_formatter(ticks.FuncFormatter(_percent_tick))
+    elif figures.size and figures.min() > 0 and figures.max() > 10 * figures.min():
+        _log(axes, "y", figures)
+        axes.set_title(f"{axes.get_title(loc='left')} (log)")
+    elif figures.size:
+        axes.set_ylim(bottom=0)
+
+
+def _objective_axis(axes: Axes, objective: str) -> None:
+    axes.set_ylabel(formats.words(objective))
+    if "accuracy" in objective:
+        axes.yaxis.set_major_formatter(ticks.FuncFormatter(_percent_tick))
+
+
+def _log(axes: Axes, which: str, figures: NDArray[np.float64]) -> None:
+    """A log axis with plain numbers at 1, 2 and 5 (at the decades alone where there are many)."""
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    decades = np.log10(figures.max() / figures.min())
+    steps = (1.0, 2.0, 5.0) if decades < (1.6 if which == "x" else 2.2) else (1.0,)
+    axis.set_major_locator(ticks.LogLocator(10, subs=steps, numticks=8))
+    axis.set_major_formatter(ticks.FuncFormatter(lambda figure, _: f"{figure:g}"))
+    axis.set_minor_formatter(ticks.NullFormatter())
+
+
+def _percent_tick(share: float, _position: int) -> str:
+    return f"{round(100 * share, 4):g}{formats.NBSP}%"
+
+
+def _epoch_colour(level: int, levels: Sequence[int]) -> tuple[float, ...]:
+    return tuple(EPOCHS(levels.index(level) / (len(levels) - 1) if len(levels) > 1 else 0.6))
+
+
+def _dot(colour: str | tuple[float, ...], label: str) -> Line2D:
+    return Line2D([], [], linestyle="none", marker="o", markersize=5, markeredgewidth=0, color=colour, label=label)
+
+
+def _wrapped(text: str, width: int) -> str:
+    return "\n".join(textwrap.wrap(text, width))

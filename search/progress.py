@@ -1,0 +1,88 @@
+"""What is seen while work goes on: one live line on a terminal, a plain line for each event where output is piped."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+
+class Progress:
+    """Counts what is done of what is planned.
+
+    Args:
+        console: where to print.
+        unit: what is counted, in the plural.
+        total: how many are planned.
+        work: the whole work in any unit of cost (epochs, seconds), from which the time left is told.
+    """
+
+    def __init__(self, console: Console, unit: str, total: int, work: float) -> None:
+        self._console, self._unit, self._total, self._work = console, unit, total, work
+        self._done, self._worked, self._best = 0, 0.0, ""
+        self._started = time.monotonic()
+        self._live = Live(get_renderable=self._line, console=console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> Progress:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def skip(self, work: float) -> None:
+        """Counts one that was done before: it tells nothing of the time left."""
+        self._done += 1
+        self._work -= work
+
+    def advance(self, work: float, event: str, best: str = "") -> None:
+        """Counts one that has just been done; ``best`` stays on the live line, ``event`` is the plain one."""
+        self._done += 1
+        self._worked += work
+        self._best = best or self._best
+        if not self._console.is_terminal:
+            left = self.left()
+            self._console.print(
+                f"[{self._done}/{self._total}] {event}" + (f"; {left} left" if left else ""),
+                markup=False,
+                soft_wrap=True,
+            )
+
+    def left(self) -> str:
+        """The time left, in words; empty before anything is known of it."""
+        if not self._worked or self._done == self._total:
+            return ""
+        elapsed = time.monotonic() - self._started
+        return "about " + duration(elapsed / self._worked * max(0.0, self._work - self._worked))
+
+    def _line(self) -> Table:
+        line = Table.grid(padding=(0, 1))
+        line.add_column(no_wrap=True)
+        line.add_column(width=20)
+        line.add_column(no_wrap=True)
+        line.add_column(overflow="ellipsis", no_wrap=True, ratio=1)
+        line.add_row(
+            f"{self._done}/{self._total} {self._unit}",
+            ProgressBar(total=self._total, completed=self._done, width=20),
+            f"{self.left()} left" if self.left() else "",
+            Text(self._best, style="dim"),
+        )
+        return line
+
+
+def duration(seconds: float) -> str:
+    """``seconds`` as a person says it: 8 s, 2 min 05 s, 1 h 02 min."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,51 @@
+"""What made a result: the command, the versions, the machine, the source."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import importlib.metadata
+import os
+import platform
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("tensorflow", "keras", "keras-tuner", "numpy")
+
+
+def collect(script: Path, workers: int) -> dict[str, Any]:
+    """The facts that ``run.json`` keeps of a step, JSON-ready; ``started`` is now, in UTC."""
+    return {
+        "command": shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "workers": workers,
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in PACKAGES},
+        },
+        "machine": {
+            "system": platform.platform(),
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        },
+        "source": source_sha256(script),
+    }
+
+
+def source_sha256(script: Path) -> str:
+    """A digest of the code that decides a result: the exercise and this package."""
+    digest = hashlib.sha256()
+    for path in [script, *sorted(Path(__file__).parent.glob("*.py"))]:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

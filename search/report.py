@@ -1,0 +1,429 @@
+"""The report of an exercise and of the lab: the results folder's numbers, laid out as one self-contained page."""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from matplotlib.figure import Figure
+
+from search import discussion, formats, plots
+from search.errors import WorkError
+from search.evidence import Exercise, Method, Sweep, Trial, read_exercise
+from search.store import write_text
+
+LAB_ORDER = ("single", "hidden", "multiclass")
+MEASURES = {
+    "loss": "training loss",
+    "val_loss": "validation loss",
+    "accuracy": "training accuracy",
+    "val_accuracy": "validation accuracy",
+    "test_loss": "test loss",
+    "test_accuracy": "test accuracy",
+}
+FINGERPRINT = 12  # characters of a sha256 that a reader compares
+
+
+def write_plots(folder: Path) -> list[Path]:
+    """Draw every plot that the files of `folder` (results/<exercise>) allow, into folder/plots.
+
+    Returns the paths written. Raises WorkError for a missing or damaged input file, OSError where
+    nothing can be written.
+    """
+    return _write_plots(read_exercise(folder))
+
+
+def write_report(folder: Path) -> Path:
+    """Write the plots and folder/report.html, the report of one exercise (results/<exercise>); return its path.
+
+    A step that has not been run is named in the report with its command. Raises as `write_plots`.
+    """
+    exercise = read_exercise(folder)
+    images = _images(_write_plots(exercise))
+    return _write_page(folder / "report.html", title=exercise.title, exercises=[_view(exercise, images)], lab=None)
+
+
+def write_lab_report(results: Path) -> Path:
+    """Write results/report.html over every exercise in `results`, and the plots of each; return its path.
+
+    Exercises come in the lab's order, others after them by name. Raises as `write_plots`, and WorkError
+    when no exercise has been run.
+    """
+    found = {path.parent.name: path.parent for path in results.glob("*/run.json")}
+    # What --fresh has set aside is no part of the report.
+    names = [name for name in found if not re.search(r"\.old-\d+$", name)]
+    names.sort(key=lambda name: (LAB_ORDER.index(name) if name in LAB_ORDER else len(LAB_ORDER), name))
+    if not names:
+        raise WorkError(f"{results}: no */run.json; expected a folder an exercise has run in; run 'make lab' first")
+    exercises = [read_exercise(found[name]) for name in names]
+    views = [_view(exercise, _images(_write_plots(exercise))) for exercise in exercises]
+    histories = {exercise.title: _histories(exercise) for exercise in exercises if exercise.final is not None}
+    lab = {
+        "missing": [f"python search_{name}.py" for name in LAB_ORDER if name not in names],
+        "losses": _data_uri(plots.png(plots.lab_losses(histories))) if histories else "",
+        "discussion": discussion.lab_discussion(exercises),
+        "epochs": sorted({exercise.final.epochs for exercise in exercises if exercise.final is not None}),
+    }
+    return _write_page(results / "report.html", title="Hyper-parameter search on MNIST", exercises=views, lab=lab)
+
+
+def _write_page(path: Path, **content: Any) -> Path:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(words=formats.words, percent=formats.percent, count=formats.count)
+    write_text(path, environment.get_template("report.html.j2").render(content))
+    return path
+
+
+def _write_plots(exercise: Exercise) -> list[Path]:
+    return [plots.save(draw(), exercise.folder / "plots" / f"{name}.png") for name, draw in _drawings(exercise).items()]
+
+
+def _images(paths: Iterable[Path]) -> dict[str, str]:
+    return {path.stem: _data_uri(path.read_bytes()) for path in paths}
+
+
+def _data_uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+
+
+def _histories(exercise: Exercise) -> dict[str, dict[str, Any]]:
+    assert exercise.final is not None
+    return {name: dict(method.history) for name, method in exercise.final.methods.items()}
+
+
+def _drawings(exercise: Exercise) -> dict[str, Callable[[], Figure]]:
+    """What can be drawn of this exercise, by the plot's file name."""
+    drawings: dict[str, Callable[[], Figure]] = {}
+    final = exercise.final
+    if final is not None:
+        drawings["loss"] = partial(plots.loss_curves, _histories(exercise))
+        drawings["accuracy"] = partial(plots.accuracy_curves, _histories(exercise))
+        matrices = {name: method.confusion for name, method in final.methods.items()}
+        drawings["confusion"] = partial(plots.confusion, matrices, exercise.classes)
+        if len(final.misread.images):
+            drawings["misread"] = partial(plots.misread, **vars(final.misread), classes=exercise.classes)
+    ended = [trial for trial in exercise.trials if trial.status in ("COMPLETED", "FAILED")]
+    completed = [trial for trial in ended if trial.status == "COMPLETED"]
+    aim = {"objective": exercise.objective, "maximise": exercise.maximise}
+    if completed:
+        drawings["search"] = partial(
+            plots.search_progress,
+            [_score(exercise, trial) for trial in ended],
+            [trial.epochs for trial in ended],
+            [_spent(trial) for trial in ended],
+            **aim,
+        )
+        longest = discussion.last_of_each(completed)
+        settings = {
+            name: [trial.hyperparameters.get(name) for trial in longest] for name in _settings_that_vary(longest)
+        }
+        if settings:
+            drawings["effects"] = partial(
+                plots.effects,
+                settings,
+                [_score(exercise, trial) for trial in longest],
+                [trial.epochs for trial in longest],
+                **aim,
+            )
+    for sweep in exercise.sweeps:
+        start = exercise.start.get(sweep.name)
+        drawings[_sweep_plot(sweep)] = partial(plots.sweep, sweep.name, sweep.values, sweep.measures, start)
+    return drawings
+
+
+def _sweep_plot(sweep: Sweep) -> str:
+    return f"sweep_{sweep.name}"
+
+
+def _score(exercise: Exercise, trial: Trial) -> float:
+    return trial.metrics[exercise.objective] if trial.status == "COMPLETED" else math.nan
+
+
+def _spent(trial: Trial) -> int:
+    """The epochs a trial trained itself: a promoted one goes on from another's."""
+    return max(0, trial.epochs - trial.initial_epoch)
+
+
+def _settings_that_vary(trials: Sequence[Trial]) -> list[str]:
+    names = list(dict.fromkeys(name for trial in trials for name in trial.hyperparameters))
+    return [name for name in names if len({trial.hyperparameters.get(name) for trial in trials}) > 1]
+
+
+def _view(exercise: Exercise, images: dict[str, str]) -> dict[str, Any]:
+    """Everything the template says about one exercise, as text."""
+    final = exercise.final
+    steps = exercise.steps
+    pending = []
+    if "search" not in steps and not exercise.trials:
+        pending.append((exercise.command("search"), "searches the hyper-parameters"))
+    elif not steps.get("search", {}).get("complete", False):
+        pending.append((exercise.command("search"), "continues the search, which stopped before its end"))
+    if final is None:
+        pending.append(
+            (exercise.command("retrain"), "trains the starting and the tuned model to the end and tests them")
+        )
+    if not exercise.sweeps:
+        pending.append((exercise.command("sweep NAME"), "varies one hyper-parameter at a time"))
+    return {
+        "name": exercise.name,
+        "title": exercise.title,
+        "question": exercise.question,
+        "data": exercise.data,
+        "answer": discussion.answer(exercise),
+        "pending": pending,
+        "final": final,
+        "methods": _methods_table(exercise),
+        "lab_row": _lab_row(exercise),
+        "search": _search_view(exercise) if exercise.trials else None,
+        "sweeps": [
+            {
+                "name": formats.words(sweep.name),
+                "image": images[_sweep_plot(sweep)],
+                "sentence": discussion.sweep_sentence(exercise, sweep),
+                "rows": _sweep_rows(exercise, sweep),
+                "about": _sweep_about(sweep),
+            }
+            for sweep in exercise.sweeps
+        ],
+        "discussion": discussion.discussion(exercise),
+        "limits": discussion.not_tested(exercise),
+        "images": images,
+        "steps": _steps_table(exercise),
+        "surroundings": _surroundings(exercise),
+    }
+
+
+def _methods_table(exercise: Exercise) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Rows of (label, one (figure, note) a method), for the methods there are: the starting one, then the tuned."""
+    best, final = exercise.best, exercise.final
+    if final is not None:
+        settings = [method.hyperparameters for method in final.methods.values()]
+    else:
+        settings = [exercise.start, best.hyperparameters if best else {}]
+    names = list(dict.fromkeys(name for chosen in settings for name in chosen))
+    rows = [
+        (formats.words(name), [(formats.value(chosen[name]) if name in chosen else "–", "") for chosen in settings])
+        for name in names
+    ]
+    if final is None:
+        return rows
+    methods = list(final.methods.values())
+    rows.append(("trainable parameters", [(formats.count(method.parameters), "") for method in methods]))
+    for measure, label in MEASURES.items():
+        tested = measure.startswith("test")
+        when = "" if tested else f" after {formats.plural(final.epochs, 'epoch')}"
+        rows.append((f"{label}{when}", [_measured(method, measure) for method in methods]))
+        if measure == "test_accuracy":
+            rows.append(("test accuracy, 95 % Wilson interval", [(formats.interval(*m.interval), "") for m in methods]))
+    majority = formats.percent(final.majority_accuracy)
+    rows.append(("accuracy of always answering the most frequent class", [(majority, "")] * len(methods)))
+    rows.append(("training time", [(formats.duration(method.figures["seconds"]), "") for method in methods]))
+    return rows
+
+
+def _measured(method: Method, measure: str) -> tuple[str, str]:
+    """The first seed's figure, and what the seeds say together where there are several."""
+    figure = formats.metric(measure, method.figures[measure])
+    if method.repeats < 2:
+        return figure, ""
+    mean, deviation, n = discussion.mean_and_deviation(method.seeds[measure])
+    note = f"{formats.spread(measure, mean, deviation)}, n = {n}" if n > 1 else f"{n} finite"
+    return figure, note if n == method.repeats else f"{note} of {formats.plural(method.repeats, 'seed')}"
+
+
+def _lab_row(exercise: Exercise) -> dict[str, Any] | None:
+    """The row of this exercise in the lab's tables: the two methods' figures side by side."""
+    if exercise.final is None:
+        return None
+    final = exercise.final
+    return {
+        "epochs": final.epochs,
+        "majority": formats.percent(final.majority_accuracy),
+        "p": formats.p_value(final.p_value),
+        **{
+            name: {
+                **{measure: _measured(method, measure) for measure in MEASURES},
+                "interval": formats.interval(*method.interval),
+            }
+            for name, method in final.methods.items()
+        },
+    }
+
+
+def _search_view(exercise: Exercise) -> dict[str, Any]:
+    trials = exercise.trials
+    completed = [trial for trial in trials if trial.status == "COMPLETED"]
+    sign = -1 if exercise.maximise else 1
+    # Trials without a finite score come last whatever the direction.
+    ranked = sorted(completed, key=lambda trial: np.nan_to_num(sign * _score(exercise, trial), nan=math.inf))
+    names = list(dict.fromkeys(name for trial in trials for name in trial.hyperparameters))
+    return {
+        "plan": _plan(exercise),
+        "budget": _budget(exercise),
+        "names": [formats.words(name) for name in names],
+        "objective": formats.words(exercise.objective),
+        "best": [
+            {
+                "id": trial.trial_id,
+                "chosen": exercise.best is not None and trial.trial_id == exercise.best.trial_id,
+                "settings": [formats.value(trial.hyperparameters.get(name, "–")) for name in names],
+                "epochs": f"{trial.epochs}",
+                "from": trial.promoted_from,
+                "score": formats.metric(exercise.objective, _score(exercise, trial)),
+            }
+            for trial in ranked[:10]
+        ],
+        "failed": [
+            {
+                "id": trial.trial_id,
+                "settings": discussion.configuration(trial.hyperparameters),
+                "message": trial.message or "no reason was recorded",
+            }
+            for trial in trials
+            if trial.status == "FAILED"
+        ],
+        "completed": len(completed),
+    }
+
+
+def _plan(exercise: Exercise) -> str:
+    step = exercise.steps.get("search", {})
+    trials = exercise.trials
+    spent = sum(_spent(trial) for trial in trials)
+    aim = f"{'largest' if exercise.maximise else 'smallest'} {formats.words(exercise.objective)}"
+    if step.get("tuner") == "hyperband":
+        plan = (
+            f"Hyperband (R = {step.get('max_epochs')}, factor {step.get('factor')}) for the {aim}: many configurations "
+            "are trained briefly, the best of each round go on with more epochs"
+        )
+    elif step.get("tuner") == "random":
+        plan = f"Random search, {step.get('max_epochs')} epochs a trial, for the {aim}"
+    else:
+        plan = f"Search for the {aim}"
+    states = [(status, sum(trial.status == status for trial in trials)) for status in ("FAILED", "RUNNING")]
+    extra = "".join(f", {number} {status.lower()}" for status, number in states if number)
+    configurations = len(discussion.last_of_each(trials))
+    took = f" in {formats.duration(float(step['seconds']))}" if "seconds" in step else ""
+    workers = f" with {formats.plural(int(step['workers']), 'worker')}" if "workers" in step else ""
+    return (
+        f"{plan}. It trained {formats.plural(len(trials), 'trial')} ({formats.plural(configurations, 'configuration')}"
+        f"{extra}), {formats.plural(spent, 'epoch')} in all{took}{workers}."
+    )
+
+
+def _budget(exercise: Exercise) -> list[dict[str, str]]:
+    """How the epochs went, a row a bracket and round; empty for a search without brackets."""
+    groups: dict[tuple[int, int], list[Trial]] = {}
+    for trial in exercise.trials:
+        if trial.bracket is not None and trial.round is not None:
+            groups.setdefault((trial.bracket, trial.round), []).append(trial)
+    rows = []
+    for (bracket, round_), trials in sorted(groups.items(), key=lambda group: (-group[0][0], group[0][1])):
+        scores = [_score(exercise, trial) for trial in trials if math.isfinite(_score(exercise, trial))]
+        best = (max if exercise.maximise else min)(scores, default=math.nan)
+        rows.append(
+            {
+                "bracket": str(bracket),
+                "round": str(round_),
+                "trials": formats.count(len(trials)),
+                "epochs": formats.count(max(trial.epochs for trial in trials)),
+                "spent": formats.count(sum(_spent(trial) for trial in trials)),
+                "seconds": formats.duration(float(np.nansum([trial.seconds for trial in trials]))),
+                "best": formats.metric(exercise.objective, best) if scores else "–",
+            }
+        )
+    return rows
+
+
+def _sweep_rows(exercise: Exercise, sweep: Sweep) -> list[dict[str, Any]]:
+    rows = []
+    for i, value in enumerate(sweep.values):
+        cells = []
+        for measure in ("val_accuracy", "val_loss", "accuracy", "loss", "seconds_per_epoch"):
+            mean, deviation, n = discussion.mean_and_deviation(sweep.measures[measure][i])
+            if n > 1:
+                cells.append(formats.spread(measure, mean, deviation))
+            else:
+                cells.append(formats.duration(mean) if "seconds" in measure else formats.metric(measure, mean))
+        finite, seeds = np.isfinite(sweep.measures["loss"][i]).sum(), len(sweep.measures["loss"][i])
+        rows.append(
+            {
+                "value": formats.value(value),
+                "start": exercise.start.get(sweep.name) == value,
+                "seeds": str(seeds) if finite == seeds else f"{finite} of {seeds}",
+                "cells": cells,
+            }
+        )
+    return rows
+
+
+def _sweep_about(sweep: Sweep) -> str:
+    seeds = max(len(group) for group in sweep.measures["loss"])
+    held = discussion.NAMES.get(sweep.origin, sweep.origin)
+    span = f" for {formats.plural(sweep.epochs, 'epoch')}" if sweep.epochs else ""
+    spread = "mean ± 1 standard deviation over the seeds" if seeds > 1 else "one seed a value, no spread"
+    return f"The {held} model trained{span} with each value of {formats.words(sweep.name)}; {spread}."
+
+
+def _steps_table(exercise: Exercise) -> list[dict[str, str]]:
+    return [
+        {
+            "step": formats.words(name),
+            "command": str(step.get("command", "–")),
+            "seed": str(step.get("seed", "–")),
+            "workers": str(step.get("workers", "–")),
+            "started": _moment(str(step.get("started", "–"))),
+            "seconds": formats.duration(float(step["seconds"])) if "seconds" in step else "–",
+        }
+        for name, step in exercise.steps.items()
+    ]
+
+
+def _surroundings(exercise: Exercise) -> list[tuple[str, str]]:
+    """Versions, machine, source and data; once where all steps agree, else naming the steps."""
+    describe: dict[str, Callable[[Any], str]] = {
+        "versions": lambda entry: ", ".join(f"{name} {version}" for name, version in entry.items()),
+        "machine": lambda entry: (
+            f"{entry.get('processor')}, {formats.plural(int(entry.get('cores', 0)), 'core')}, "
+            f"{float(entry.get('memory_gib', math.nan)):.1f} GiB, {entry.get('system')}"
+        ),
+        "source": lambda entry: f"sha256 {str(entry)[:FINGERPRINT]}",
+    }
+    rows = []
+    for key, text in describe.items():
+        stated: dict[str, list[str]] = {}
+        for name, step in exercise.steps.items():
+            if key in step:
+                stated.setdefault(text(step[key]), []).append(formats.words(name))
+        for sentence, names in stated.items():
+            rows.append((key if len(stated) == 1 else f"{key} ({formats.listed(names)})", sentence))
+    data = exercise.data
+    sizes = ", ".join(f"{formats.count(data[split])} {split}" for split in ("train", "validation", "test"))
+    rows.append(("data", f"{data['source']}, sha256 {str(data['sha256'])[:FINGERPRINT]}; {sizes} images"))
+    if exercise.final is not None:
+        read = _moment(exercise.final.test_set_read)
+        rows.append(("test images", f"read by the final evaluation alone, {read}"))
+    return rows
+
+
+def _moment(stamp: str) -> str:
+    """An ISO time to the minute, with its zone; anything else as it stands."""
+    try:
+        moment = datetime.fromisoformat(stamp)
+    except ValueError:
+        return stamp
+    return f"{moment:%Y-%m-%d %H:%M} {moment.tzname() or ''}".strip()

@@ -1,0 +1,556 @@
+"""The steps of an exercise, each of which continues, reuses or refuses what it finds in the results folder."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from search import data, provenance, store, summary
+from search.errors import RequestError, WorkError
+from search.exercise import Exercise
+from search.progress import Progress, duration
+
+if TYPE_CHECKING:
+    from search.workers import Workers
+
+
+@dataclass
+class Session:
+    """One command's hold on one exercise: its results folder, data and workers, which start with the first step that trains."""
+
+    exercise: Exercise
+    results: Path
+    source_name: str | None
+    worker_count: int
+    seed: int
+    console: Console
+
+    def __post_init__(self) -> None:
+        self.folder = self.results / self.exercise.name
+        self.source: data.Source
+        self._workers: Workers | None = None
+
+    @contextlib.contextmanager
+    def held(self, fresh: bool) -> Iterator[None]:
+        """Locks the results folder, checks the data, and at the end stops the workers.
+
+        Raises:
+            RequestError: the folder is in use or cannot be written, or the data cannot be read.
+        """
+        self.source = data.load(self.source_name)
+        with store.locked(self.folder):
+            if fresh:
+                self._set_aside()
+            try:
+                yield
+            finally:
+                if self._workers is not None:
+                    self._workers.close()
+
+    def start_workers(self) -> Workers:
+        """The workers; they import TensorFlow while this process does."""
+        if self._workers is None:
+            from search import workers
+
+            if self.worker_count:
+                self._workers = workers.LocalPool(self.worker_count, self.exercise.script, self.source_name)
+            else:
+                self._workers = workers.InProcess(self.exercise.script, self.source_name)
+        return self._workers
+
+    def hypermodel(self) -> tuple[Any, Any, dict[str, Any]]:
+        """The exercise's HyperModel, its space, and the starting model's values, checked.
+
+        Raises:
+            RequestError: it raises, returns no compiled model, or does not fit the starting model.
+        """
+        import search.runtime  # noqa: F401
+        from search import strategy
+        from search.trial import build
+
+        where = self.exercise.script.name
+        try:
+            hypermodel = self.exercise.hypermodel()
+            space = strategy.search_space(hypermodel)
+            hp, _ = build(hypermodel, self.exercise.start, (self.seed,))
+        except Exception as error:  # whatever the exercise's own code raises
+            text = str(error).strip().splitlines()
+            raise RequestError(
+                f"{where}: building the model raised {type(error).__name__}: {text[0] if text else 'no message'}; "
+                "expected build(self, hp) to return a compiled Keras model"
+            ) from None
+        if not space.space:
+            raise RequestError(
+                f"{where}: build asks hp for nothing; expected at least one hyper-parameter, as in hp.Choice(...)"
+            )
+        for name, value in self.exercise.start.items():
+            found = [parameter for parameter in space.space if parameter.name == name]
+            if not found:
+                raise RequestError(f"{where}: the starting model names {name}, which is not in the space")
+            if not any(_admits(parameter, value) for parameter in found):
+                raise RequestError(
+                    f"{where}: the starting model's {name} is {value!r}, which the space does not contain"
+                )
+        return hypermodel, space, dict(hp.values)
+
+    def run(self) -> dict[str, Any]:
+        """``run.json`` as it stands; a new one where there is none."""
+        path = self.folder / "run.json"
+        run: dict[str, Any] = store.read_json(path) if path.exists() else {"format": 1, "steps": {}}
+        return run
+
+    def record(self, step: str, facts: Mapping[str, Any], start: Mapping[str, Any]) -> None:
+        """Writes ``facts`` of a step into ``run.json``."""
+        run = self.run()
+        run["exercise"] = {
+            "name": self.exercise.name,
+            "title": self.exercise.title,
+            "question": self.exercise.question,
+            "task": self.exercise.task,
+            "classes": list(data.TASKS[self.exercise.task].classes),
+            "objective": self.exercise.objective,
+            "direction": self.exercise.direction,
+            "start": dict(start),
+            "sweeps": list(self.exercise.sweeps),
+        }
+        validation = data.VALIDATION_IMAGES
+        run["data"] = {
+            "source": self.source.name,
+            "sha256": self.source.sha256,
+            "train": len(self.source.images) - validation,
+            "validation": validation,
+            "test": self.source.test_images,
+        }
+        run["steps"][step] = dict(facts)
+        store.write_json(self.folder / "run.json", run)
+
+    def say(self, text: str) -> None:
+        """Prints a line for the person at the terminal."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _set_aside(self) -> None:
+        mine = (
+            "search",
+            "retrain",
+            "sweeps",
+            "plots",
+            "trials.csv",
+            "summary.txt",
+            "best.json",
+            "run.json",
+            "report.html",
+        )
+        found = [self.folder / name for name in mine if (self.folder / name).exists()]
+        if found:
+            k = 1
+            while (aside := self.results / f"{self.exercise.name}.old-{k}").exists():
+                k += 1
+            aside.mkdir()
+            for path in found:
+                path.rename(aside / path.name)
+            self.say(f"--fresh: the earlier results are now in {aside}")
+
+
+def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> None:
+    """Plans, searches, and leaves ``trials.csv`` and ``best.json``; goes on with a search that was interrupted.
+
+    Raises:
+        RequestError: the folder holds a search of another space, data, seed or budget.
+        WorkError: no trial completed, or the work could not be written.
+    """
+    if (session.folder / "run.json").exists():
+        session.run()
+    workers = session.start_workers()
+    hypermodel, space, start = session.hypermodel()
+    import keras_tuner
+
+    from search import driver, strategy
+
+    settings = {
+        "tuner": tuner,
+        "max_epochs": max_epochs,
+        "trials": trials if tuner == "random" else 0,
+        "seed": session.seed,
+        "data": session.source.sha256,
+        "objective": session.exercise.objective,
+        "space": [_describe(parameter) for parameter in space.space],
+    }
+    earlier = session.run()["steps"].get("search")
+    if earlier is not None:
+        _refuse_changes(session, earlier["settings"], settings)
+        if earlier["complete"]:
+            session.say(
+                f"The search is complete ({earlier['trials_run']} trials) and is used as it is; --fresh starts another."
+            )
+            return
+    common = {
+        "objective": keras_tuner.Objective(session.exercise.objective, session.exercise.direction),
+        "seed": session.seed,
+        "hyperparameters": space,
+    }
+    oracle = (
+        strategy.HyperbandOracle(max_epochs=max_epochs, **common)
+        if tuner == "hyperband"
+        else strategy.RandomSearchOracle(max_trials=trials, epochs=max_epochs, **common)
+    )
+    del hypermodel
+    known = len(list((session.folder / "search").glob("trial_*/trial.json")))
+    if earlier is not None:
+        session.say(f"Going on with the search that was interrupted: {known} trials are done.")
+    rungs = oracle.rungs
+    planned = sum(rung.trials for rung in rungs)
+    overhead, epoch_seconds = _measure(session, workers, start)
+    costs = {rung: overhead + epoch_seconds * (rung.epochs - rung.initial_epoch) for rung in rungs}
+    work = sum(cost * rung.trials for rung, cost in costs.items())
+    _print_plan(session, tuner, rungs, work / workers.size, epoch_seconds)
+
+    facts = {
+        **provenance.collect(session.exercise.script, workers.size),
+        **{key: settings[key] for key in ("tuner", "max_epochs", "trials", "seed", "space")},
+        "factor": strategy.FACTOR,
+        "settings": settings,
+        "predicted_seconds": round(work / workers.size, 1),
+        "complete": False,
+    }
+    began, before = time.monotonic(), (earlier or {}).get("seconds", 0.0)
+
+    def tally() -> dict[str, Any]:
+        ended = [trial for trial in oracle.trials.values() if trial.status in ("COMPLETED", "FAILED")]
+        return {
+            "seconds": round(before + time.monotonic() - began, 2),
+            "trials_run": len(ended),
+            "epochs_trained": sum(_epochs_of(trial, rungs) for trial in ended),
+        }
+
+    session.record("search", {**facts, **tally()}, start)
+    complete = False
+    try:
+        with Progress(session.console, "trials", planned, work) as progress:
+
+            def watch(told: driver.Told) -> None:
+                cost = costs[_rung_of(told.trial, rungs)]
+                if told.reused:
+                    progress.skip(cost)
+                    return
+                best = driver.best_trial(oracle)
+                progress.advance(cost, _event(told.trial, best), _best_line(best))
+
+            driver.search(oracle, workers, session.folder, session.seed, watch)
+        complete = True
+    finally:
+        session.record("search", {**facts, **tally(), "complete": complete}, start)
+    best = driver.best_trial(oracle)
+    if best is None:
+        reason = next((trial.message for trial in oracle.trials.values() if trial.message), "no trial could be made")
+        raise WorkError(f"no trial completed; the first failed with: {reason}")
+    if oracle.exhausted:
+        session.say(
+            f"The space is exhausted: every one of its configurations has been tried ({len(oracle.trials)} trials)."
+        )
+    done = tally()
+    session.say(
+        f"Searched {done['trials_run']} trials, {done['epochs_trained']} epochs, in {duration(done['seconds'])}. {_best_line(best)}."
+    )
+
+
+def show_summary(session: Session, form: str) -> None:
+    """Prints the summary as ``text`` (and leaves ``summary.txt``), ``csv`` or ``json``.
+
+    Raises:
+        WorkError: there is no search yet, or its files are damaged.
+    """
+    if not (session.folder / "trials.csv").exists():
+        raise WorkError(f"{session.folder} holds no search; run `python {session.exercise.script.name} search` first")
+    if form == "csv":
+        print((session.folder / "trials.csv").read_text(encoding="utf-8"), end="")
+    elif form == "json":
+        print(summary.as_json(session.folder))
+    else:
+        summary.print_summary(session.folder, session.console)
+        with (session.folder / "summary.txt.tmp").open("w", encoding="utf-8") as file:
+            summary.print_summary(session.folder, Console(file=file, width=120))
+        (session.folder / "summary.txt.tmp").replace(session.folder / "summary.txt")
+
+
+def retrain(session: Session, *, epochs: int, seeds: int) -> None:
+    """Trains the best configuration and the starting model again, evaluates both on the test images.
+
+    Raises:
+        WorkError: there is no best configuration yet, or a training failed.
+    """
+    if not (session.folder / "best.json").exists():
+        raise WorkError(f"{session.folder} holds no search; run `python {session.exercise.script.name} search` first")
+    best = store.read_json(session.folder / "best.json")["hyperparameters"]
+    settings = {
+        "epochs": epochs,
+        "seeds": seeds,
+        "seed": session.seed,
+        "data": session.source.sha256,
+        "hyperparameters": best,
+    }
+    folder = session.folder / "retrain"
+    if _reusable(session, "retrain", settings, folder / "metrics.json"):
+        _print_metrics(session, store.read_json(folder / "metrics.json"))
+        return
+    workers = session.start_workers()
+    _, _, start = session.hypermodel()
+    from search import retrain as retraining
+
+    models = {"tuned": best, "start": start}
+    facts = {**provenance.collect(session.exercise.script, workers.size), **settings, "settings": settings}
+    session.say(
+        f"Retraining for {epochs} epochs, {seeds} {'seeds' if seeds > 1 else 'seed'} each: {summary.one_line(best)} and the starting model."
+    )
+    session.record("retrain", {**facts, "complete": False}, start)
+    began = time.monotonic()
+    with Progress(session.console, "trainings", 2 * seeds, 2.0 * seeds) as progress:
+        metrics = retraining.retrain(
+            session.exercise,
+            models,
+            session.source,
+            workers,
+            folder,
+            epochs=epochs,
+            seeds=seeds,
+            seed=session.seed,
+            watch=_watch(progress),
+        )
+    session.record("retrain", {**facts, "seconds": round(time.monotonic() - began, 2), "complete": True}, start)
+    _print_metrics(session, metrics)
+
+
+def sweep(session: Session, name: str, *, epochs: int, seeds: int, held_from: str, most_values: int | None) -> None:
+    """Tries the values of one hyper-parameter.
+
+    Args:
+        held_from: ``start`` or ``best``: where the other values come from.
+        most_values: keep this many of the values, evenly chosen; None keeps all.
+
+    Raises:
+        RequestError: the space has no such hyper-parameter.
+        WorkError: there is no best configuration yet, or every training failed.
+    """
+    workers = session.start_workers()
+    _, space, start = session.hypermodel()
+    from search import sweep as sweeping
+
+    values = sweeping.values_of(space, name)
+    if most_values is not None and len(values) > most_values:
+        values = [values[round(i * (len(values) - 1) / (most_values - 1))] for i in range(most_values)]
+    held = start
+    if held_from == "best":
+        if not (session.folder / "best.json").exists():
+            raise WorkError(
+                f"{session.folder} holds no search; run `python {session.exercise.script.name} search` first"
+            )
+        held = store.read_json(session.folder / "best.json")["hyperparameters"]
+    settings = {"from": held_from, "values": values, "held": held, "epochs": epochs, "seeds": seeds}
+    settings |= {"seed": session.seed, "data": session.source.sha256}
+    step, folder = f"sweep {name}", session.folder / "sweeps"
+    if _reusable(session, step, settings, folder / f"{name}.csv"):
+        return
+    facts = {**provenance.collect(session.exercise.script, workers.size), **settings, "settings": settings}
+    model = "starting model" if held_from == "start" else "best configuration"
+    session.say(
+        f"Sweep of {name} from the {model}: {', '.join(map(summary.format_value, values))}; {epochs} epochs, "
+        f"{seeds} {'seeds' if seeds > 1 else 'seed'} a value."
+    )
+    session.record(step, {**facts, "complete": False}, start)
+    began = time.monotonic()
+    with Progress(session.console, "trainings", len(values) * seeds, float(len(values) * seeds)) as progress:
+        rows = sweeping.sweep(
+            name, values, held, workers, folder, epochs=epochs, seeds=seeds, seed=session.seed, watch=_watch(progress)
+        )
+    session.record(step, {**facts, "seconds": round(time.monotonic() - began, 2), "complete": True}, start)
+    _print_sweep(session, name, rows)
+
+
+def report(session: Session) -> None:
+    """Writes the plots and ``report.html`` from what the folder holds.
+
+    Raises:
+        WorkError: there is nothing to report, or a file is damaged.
+    """
+    from search import report as reporting
+
+    if not (session.folder / "run.json").exists():
+        raise WorkError(f"{session.folder} holds no results; run `python {session.exercise.script.name}` first")
+    session.say(f"The report is {reporting.write_report(session.folder)}")
+
+
+def _measure(session: Session, workers: Workers, start: dict[str, Any]) -> tuple[float, float]:
+    """Seconds a trial takes beside its epochs, and seconds an epoch, of the starting model on this machine."""
+    from search.trial import Job
+
+    state = session.folder / ".measured.npz"
+    outcome = workers.submit(Job("measurement", start, (session.seed,), 2, (2,), state)).result()
+    with contextlib.suppress(OSError):
+        state.unlink()
+    if not outcome.completed:
+        raise RequestError(f"{session.exercise.script.name}: the starting model cannot be trained: {outcome.message}")
+    epoch = outcome.epoch_seconds[-1]
+    return max(0.0, outcome.seconds - 2 * epoch), epoch
+
+
+def _print_plan(session: Session, tuner: str, rungs: list[Any], seconds: float, epoch_seconds: float) -> None:
+    trials = sum(rung.trials for rung in rungs)
+    epochs = sum(rung.trials * (rung.epochs - rung.initial_epoch) for rung in rungs)
+    name = "Hyperband" if tuner == "hyperband" else "Random search"
+    session.console.print(
+        f"[bold]{session.exercise.title}[/bold]: {name}, {trials} trials, {epochs} epochs", highlight=False
+    )
+    if tuner == "hyperband":
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        table.add_column("bracket", justify="right")
+        table.add_column("trials to epoch, rung by rung")
+        for bracket in sorted({rung.bracket for rung in rungs}, reverse=True):
+            steps = [f"{rung.trials} to {rung.epochs}" for rung in rungs if rung.bracket == bracket]
+            table.add_row(str(bracket), ", ".join(steps))
+        session.console.print(table)
+    session.say(
+        f"Predicted: about {duration(seconds)} with {session.worker_count or 1} "
+        f"{'worker' if session.worker_count < 2 else 'workers'} (the starting model takes {epoch_seconds:.2f} s an epoch here)."
+    )
+
+
+def _reusable(session: Session, step: str, settings: dict[str, Any], result: Path) -> bool:
+    """Whether the step has been done with these settings; one done with others is set aside, one under way goes on."""
+    earlier = session.run()["steps"].get(step)
+    if earlier is None or earlier["settings"] == _as_json(settings):
+        if earlier is not None and earlier["complete"] and result.exists():
+            session.say(f"{step}: done before with the same settings; used as it is.")
+            return True
+        return False
+    aside = store.set_aside(result if step.startswith("sweep") else result.parent)
+    if step.startswith("sweep"):
+        for state in (result.parent / "states").glob(f"{result.stem}-*.npz"):
+            state.unlink()
+    if aside is not None:
+        session.say(f"{step}: the settings changed; the earlier result is now {aside}")
+    return False
+
+
+def _as_json(settings: dict[str, Any]) -> Any:
+    import json
+
+    return json.loads(json.dumps(settings))
+
+
+def _refuse_changes(session: Session, earlier: dict[str, Any], settings: dict[str, Any]) -> None:
+    now = _as_json(settings)
+    changed = [
+        f"{key} was {_short(earlier.get(key))} and is now {_short(now[key])}" if key != "space" else "the space changed"
+        for key in now
+        if earlier.get(key) != now[key]
+    ]
+    if changed:
+        raise RequestError(
+            f"{session.folder} holds a search with other settings ({'; '.join(changed)}); repeat it with its own, or use "
+            "--fresh to set it aside"
+        )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 24 else f"{text[:12]}…"
+
+
+def _admits(parameter: Any, value: Any) -> bool:
+    config = parameter.get_config()
+    if "min_value" in config:
+        return isinstance(value, (int, float)) and config["min_value"] <= value <= config["max_value"]
+    return value in list(parameter.values)
+
+
+def _describe(parameter: Any) -> dict[str, Any]:
+    config = parameter.get_config()
+    listed = None if "min_value" in config else list(parameter.values)
+    return {
+        "name": parameter.name,
+        "type": type(parameter).__name__,
+        "values": listed,
+        **{key: config.get(key) for key in ("min_value", "max_value", "step", "sampling")},
+        "conditions": " and ".join(
+            f"{condition.name} is {' or '.join(map(str, condition.values))}" for condition in parameter.conditions
+        ),
+    }
+
+
+def _rung_of(trial: Any, rungs: list[Any]) -> Any:
+    values = trial.hyperparameters.values
+    place = (values.get("tuner/bracket", 0), values.get("tuner/round", 0))
+    return next(rung for rung in rungs if (rung.bracket, rung.round) == place)
+
+
+def _epochs_of(trial: Any, rungs: list[Any]) -> int:
+    rung = _rung_of(trial, rungs)
+    return int(rung.epochs - rung.initial_epoch)
+
+
+def _event(trial: Any, best: Any) -> str:
+    from search import driver
+
+    values = summary.one_line(driver.own_values(trial.hyperparameters.values))
+    if trial.status == "FAILED":
+        return f"trial {trial.trial_id} failed: {trial.message}; {values}"
+    epochs = len(trial.metrics.get_history("loss")) if trial.metrics.exists("loss") else "?"
+    return f"trial {trial.trial_id}: {trial.score:.4f} after {epochs} epochs; best {best.score:.4f}; {values}"
+
+
+def _best_line(best: Any) -> str:
+    from search import driver
+
+    if best is None:
+        return ""
+    return f"Best so far: {best.score:.4f}, {summary.one_line(driver.own_values(best.hyperparameters.values))}"
+
+
+def _watch(progress: Progress) -> Callable[[Any, Any], None]:
+    def watch(job: Any, outcome: Any) -> None:
+        if not outcome.completed:
+            progress.advance(1.0, f"{job.name} failed: {outcome.message}")
+            return
+        accuracy = outcome.history.get("val_accuracy", [math.nan])[-1]
+        progress.advance(1.0, f"{job.name}: loss {outcome.history['loss'][-1]:.4f}, validation accuracy {accuracy:.4f}")
+
+    return watch
+
+
+def _print_metrics(session: Session, metrics: dict[str, Any]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("")
+    for column in (f"loss at {metrics['epochs']} epochs", "test accuracy", "95 % interval"):
+        table.add_column(column, justify="right")
+    for name, title in (("tuned", "tuned"), ("start", "starting model")):
+        model = metrics[name]
+        low, high = model["interval"]
+        table.add_row(title, f"{model['loss']:.4g}", f"{model['test_accuracy']:.2%}", f"{low:.2%} to {high:.2%}")
+    session.console.print(table)
+    session.say(f"Always answering the most frequent class would score {metrics['majority_accuracy']:.2%}.")
+
+
+def _print_sweep(session: Session, name: str, rows: list[dict[str, Any]]) -> None:
+    import statistics
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in (name, "validation accuracy", "±", "loss", "seconds an epoch"):
+        table.add_column(column, justify="right")
+    for value in dict.fromkeys(row["value"] for row in rows):
+        group = [row for row in rows if row["value"] == value]
+        accuracies = [row["val_accuracy"] for row in group]
+        table.add_row(
+            summary.format_value(value),
+            f"{statistics.fmean(accuracies):.4f}",
+            f"{statistics.stdev(accuracies):.4f}" if len(accuracies) > 1 else "-",
+            f"{statistics.fmean(row['loss'] for row in group):.4g}",
+            f"{statistics.fmean(row['seconds_per_epoch'] for row in group):.3f}",
+        )
+    session.console.print(table)

@@ -1,0 +1,148 @@
+"""The results folder: files written whole or not at all, one driver at a time, nothing deleted."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import shlex
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+from numpy.typing import NDArray
+
+from search.errors import RequestError, WorkError
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replaces ``path`` by ``data`` so that a reader, or a crash at any moment, finds the old file or the new one.
+
+    Raises:
+        OSError: the folder cannot be written or the disk is full; ``path`` is then untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes ``text`` as UTF-8; see :func:`write_bytes`."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes ``value`` as indented JSON; see :func:`write_bytes`."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes one line a row; a missing or ``None`` cell is empty. See :func:`write_bytes`."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(columns), restval="", extrasaction="raise", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def write_npz(path: Path, **arrays: NDArray[Any]) -> None:
+    """Writes arrays as an uncompressed ``.npz``, each with its CRC-32. See :func:`write_bytes`."""
+    archive = io.BytesIO()
+    np.savez(archive, **arrays)  # type: ignore[arg-type]
+    write_bytes(path, archive.getvalue())
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file of ours.
+
+    Raises:
+        WorkError: the file is missing, unreadable or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise WorkError(
+            f"{path} is missing; run the step that writes it, or set the folder aside with --fresh"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise WorkError(f"{path} cannot be read ({error}); expected JSON; set the folder aside with --fresh") from None
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Reads a CSV file of ours, a dictionary a row.
+
+    Raises:
+        WorkError: the file is missing, unreadable or has rows of another width than its header.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error) as error:
+        raise WorkError(f"{path} cannot be read ({error}); run the step that writes it again") from None
+    if any(None in row or None in row.values() for row in rows):
+        raise WorkError(f"{path} is damaged: its rows differ in width; run the step that writes it again")
+    return rows
+
+
+def set_aside(path: Path) -> Path | None:
+    """Renames ``path`` to the first free ``<name>.old-<k>`` beside it and returns that; None where there is nothing."""
+    if not path.exists():
+        return None
+    k = 1
+    while (aside := path.with_name(f"{path.name}.old-{k}")).exists():
+        k += 1
+    path.rename(aside)
+    return aside
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds ``folder`` for this process. The operating system frees the lock with the process, however it ends.
+
+    Raises:
+        RequestError: the folder cannot be written, or another process holds it (the message names that process).
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / ".lock")
+        holder = folder / ".lock-holder.json"
+        with lock.acquire(timeout=0):
+            write_json(
+                holder,
+                {
+                    "pid": os.getpid(),
+                    "host": socket.gethostname(),
+                    "command": shlex.join(sys.argv),
+                    "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+                },
+            )
+            yield
+    except filelock.Timeout:
+        try:
+            by = read_json(holder)
+            who = f"process {by['pid']} on {by['host']} ({by['command']}), since {by['since']}"
+        except (WorkError, KeyError, TypeError):
+            who = "another process"
+        raise RequestError(f"{folder} is in use by {who}; wait for it, stop it, or give another --results") from None
+    except (PermissionError, FileExistsError, NotADirectoryError) as error:
+        raise RequestError(
+            f"the results folder {folder} cannot be written ({error.strerror}); give a folder you may write with --results"
+        ) from None

@@ -1,0 +1,229 @@
+"""The job and the outcome: all that crosses a process boundary, and how a worker turns one into the other."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from search import data, exercise
+from search.errors import WorkError
+
+
+SECONDS_BETWEEN_STATES = 10.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training.
+
+    Attributes:
+        name: the trial's id, or what a person calls the training.
+        hyperparameters: the values to build the model with.
+        seed: with the epoch, the only source of randomness.
+        epochs: the epochs to have trained at the end, those of earlier jobs included.
+        state: where the exact state is kept, and found when the training was interrupted.
+        resume_from: the state to start from when ``state`` is not there yet; None starts from fresh weights.
+        milestones: the epochs at which the training may pause; how each stretch is compiled depends on them alone, so
+            that a continued training rounds as an uninterrupted one does.
+    """
+
+    name: str
+    hyperparameters: Mapping[str, Any]
+    seed: tuple[int, ...]
+    epochs: int
+    milestones: tuple[int, ...]
+    state: Path
+    resume_from: Path | None = None
+
+    def identity(self, exercise_name: str, data_sha256: str) -> dict[str, Any]:
+        """What the job's state belongs to, and so its owner's mark in :mod:`search.checkpoint`."""
+        return {
+            "exercise": exercise_name,
+            "data": data_sha256,
+            "hyperparameters": dict(self.hyperparameters),
+            "seed": list(self.seed),
+        }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job.
+
+    Attributes:
+        completed: whether all epochs were trained.
+        history: metric -> value after each epoch, from the very first.
+        parameters: trainable weights of the model.
+        seconds: spent on this job, building and compiling included.
+        epoch_seconds: what each epoch of this job took, its evaluation included.
+        message: why it failed, or what was found damaged and trained again; mostly empty.
+    """
+
+    completed: bool
+    history: dict[str, list[float]] = field(default_factory=dict)
+    parameters: int = 0
+    seconds: float = 0.0
+    epoch_seconds: tuple[float, ...] = ()
+    message: str = ""
+
+
+class Stopped(Exception):
+    """The worker was asked to stop; the state has been saved."""
+
+
+class Trainer:
+    """What a worker holds from one job to the next: the exercise and its examples, in memory once."""
+
+    def __init__(self, script: Path, source: str | None) -> None:
+        import tensorflow as tf
+
+        self.exercise = exercise.load(script)
+        self.hypermodel = self.exercise.hypermodel()
+        images = data.load(source)
+        task = data.TASKS[self.exercise.task]
+        self.data_sha256 = images.sha256
+        train, validation = data.training_examples(images, task), data.validation_examples(images, task)
+        self.train = (tf.constant(train.x), tf.constant(train.y))
+        self.validation = (tf.constant(validation.x), tf.constant(validation.y))
+
+    def run(self, job: Job, stopping: Callable[[], bool] = lambda: False) -> Outcome:
+        """Trains until ``job.epochs``, keeping the state; never raises for what a configuration can cause.
+
+        Raises:
+            Stopped: ``stopping()`` became true; the state is that of the last epoch.
+            OSError: the state cannot be written.
+        """
+        from search import checkpoint
+
+        started = time.monotonic()
+        try:
+            hp, model = build(self.hypermodel, job.hyperparameters, job.seed)
+        except Exception as error:  # whatever the exercise's own code raises
+            return Outcome(False, message=f"build: {_one_line(error)}", seconds=time.monotonic() - started)
+        identity = job.identity(self.exercise.name, self.data_sha256)
+        history: dict[str, list[float]] = {}
+        state, notes = _latest_state(job, identity)
+        if state is not None:
+            checkpoint.restore(state, model)
+            history = state.history
+        first = len(next(iter(history.values()), []))
+        keeper = _keeper(job, history, identity, stopping)
+        try:
+            if first < job.epochs:
+                self.hypermodel.fit(
+                    hp,
+                    model,
+                    *self.train,
+                    validation_data=self.validation,
+                    epochs=job.epochs,
+                    initial_epoch=first,
+                    callbacks=[keeper],
+                    seed=job.seed,
+                    milestones=job.milestones,
+                )
+        except (Stopped, OSError):
+            raise
+        except Diverged as error:
+            return Outcome(False, history, _parameters(model), time.monotonic() - started, message=str(error))
+        except Exception as error:  # whatever the exercise's own code raises
+            return Outcome(False, history, message=f"fit: {_one_line(error)}", seconds=time.monotonic() - started)
+        return Outcome(
+            True, history, _parameters(model), time.monotonic() - started, tuple(keeper.epoch_seconds), "; ".join(notes)
+        )
+
+
+def _latest_state(job: Job, identity: dict[str, Any]) -> tuple[Any, list[str]]:
+    """The furthest usable state, None for fresh weights, and a line for each that is damaged: training repeats its epochs."""
+    from search import checkpoint, store
+
+    notes = []
+    for path in (job.state, job.resume_from):
+        if path is None or not path.exists():
+            continue
+        try:
+            return checkpoint.read(path, identity), notes
+        except WorkError as error:
+            notes.append(str(error))
+            if path == job.state:
+                store.set_aside(path)
+    return None, notes
+
+
+class Diverged(Exception):
+    """The loss is no longer a number."""
+
+
+def build(hypermodel: Any, values: Mapping[str, Any], seed: tuple[int, ...]) -> tuple[Any, Any]:
+    """Builds the model for ``values``, its initial weights a function of ``seed`` alone.
+
+    Returns:
+        The ``HyperParameters``, every active one with its value, and the compiled model.
+
+    Raises:
+        TypeError: ``build`` returned something other than a compiled Keras model.
+    """
+    import keras
+    import keras_tuner
+    import numpy as np
+
+    keras.utils.set_random_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+    hp = keras_tuner.HyperParameters()
+    hp.values = dict(values)
+    model = hypermodel.build(hp)
+    name = type(hypermodel).__name__
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"{name}.build returned {type(model).__name__}; expected a compiled keras.Model")
+    if not model.compiled:
+        raise TypeError(
+            f"{name}.build returned a model that is not compiled; call model.compile(...) before returning it"
+        )
+    if not model.built:
+        raise TypeError(
+            f"{name}.build returned a model without an input shape; begin it with keras.Input(shape=(28, 28))"
+        )
+    return hp, model
+
+
+def _keeper(job: Job, history: dict[str, list[float]], identity: dict[str, Any], stopping: Callable[[], bool]) -> Any:
+    import keras
+
+    from search import checkpoint
+
+    class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
+        """Adds each epoch to the history and writes the state: at the end, when asked to stop, and now and then."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.epoch_seconds: list[float] = []
+            self.written = time.monotonic()
+
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            self.began = time.monotonic()
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            now = time.monotonic()
+            self.epoch_seconds.append(now - self.began)
+            if not math.isfinite(logs["loss"]):
+                raise Diverged(f"diverged: the loss is {logs['loss']} after epoch {epoch + 1}")
+            for metric, value in logs.items():
+                history.setdefault(metric, []).append(float(value))
+            stop = stopping()
+            if epoch + 1 == job.epochs or stop or now - self.written > SECONDS_BETWEEN_STATES:
+                checkpoint.write(job.state, checkpoint.capture(self.model, history, identity))
+                self.written = time.monotonic()
+            if stop and epoch + 1 < job.epochs:
+                raise Stopped
+
+    return Keeper()
+
+
+def _parameters(model: Any) -> int:
+    return sum(math.prod(weight.shape) for weight in model.trainable_weights)
+
+
+def _one_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
