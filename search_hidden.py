@@ -6,7 +6,7 @@ BATCH_SIZES = [32, 64, 128, 256, 512, 1024]
 UNITS = (8, 512)  # the lab's 64 is the middle of it on a log scale
 ACTIVATIONS = ["relu", "tanh", "sigmoid", "elu", "selu", "gelu", "silu"]
 OPTIMIZERS = ["sgd", "rmsprop", "adam", "adamw", "adagrad", "nadam", "lion"]
-LEARNING_RATES = (1e-4, 1.0)  # log scale; plain SGD wants the upper end, Adam the lower
+LEARNING_RATES = (1e-4, 0.3)  # log scale; plain SGD wants the upper end, Adam the lower
 
 START = {"batch_size": 32, "units": 64, "activation": "relu", "optimizer": "sgd", "learning_rate": 0.01}  # the lab's
 
@@ -27,6 +27,7 @@ class HiddenLayer(HyperModel):
         model = keras.Sequential(
             [
                 keras.Input(shape=(28, 28)),
+                keras.layers.Rescaling(1 / 255),  # pixels come as 0 to 255
                 keras.layers.Flatten(),
                 keras.layers.Dense(units, activation=activation),
                 keras.layers.Dense(1, activation="sigmoid"),

@@ -4,10 +4,10 @@ from search import Exercise, HyperModel, main
 
 BATCH_SIZES = [64, 128, 256, 512, 1024]
 LAYERS = (1, 3)  # hidden ones
-UNITS = (32, 512)  # of each hidden layer
+UNITS = (64, 512)  # of each hidden layer
 ACTIVATIONS = ["relu", "tanh", "sigmoid", "elu", "selu", "gelu", "silu"]
 OPTIMIZERS = ["sgd", "rmsprop", "adam", "adamw", "adamax", "adagrad", "nadam", "lion"]
-LEARNING_RATES = (1e-4, 1.0)  # log scale; plain SGD wants the upper end, Adam the lower
+LEARNING_RATES = (1e-4, 0.3)  # log scale; plain SGD wants the upper end, Adam the lower
 
 START = {  # exercise 2's network with ten outputs
     "batch_size": 64,
@@ -33,7 +33,12 @@ class TenClasses(HyperModel):
         activation = hp.Choice("activation", ACTIVATIONS, default=START["activation"])
         layers = hp.Int("layers", *LAYERS, default=START["layers"])
 
-        model = keras.Sequential([keras.Input(shape=(28, 28)), keras.layers.Flatten()])
+        pixels = [
+            keras.Input(shape=(28, 28)),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Flatten(),
+        ]  # 0 to 255 come in
+        model = keras.Sequential(pixels)
         for i in range(1, LAYERS[1] + 1):
             with hp.conditional_scope("layers", list(range(i, LAYERS[1] + 1))):  # only networks that have an i-th layer
                 units = hp.Int(f"units_{i}", *UNITS, sampling="log", default=START["units_1"])

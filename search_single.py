@@ -4,7 +4,7 @@ from search import Exercise, HyperModel, main
 
 BATCH_SIZES = [16, 32, 64, 128, 256, 512, 1024]  # powers of two: a factor of 64 between noisy and smooth gradients
 OPTIMIZERS = ["sgd", "rmsprop", "adam", "adamw", "adagrad", "nadam", "lion"]
-LEARNING_RATES = (1e-4, 1.0)  # log scale; plain SGD wants the upper end, Adam the lower
+LEARNING_RATES = (1e-4, 0.3)  # log scale; plain SGD wants the upper end, Adam the lower
 
 START = {"batch_size": 32, "optimizer": "sgd", "learning_rate": 0.01}  # Keras's own defaults
 
@@ -23,6 +23,7 @@ class SingleNeuron(HyperModel):
         model = keras.Sequential(
             [
                 keras.Input(shape=(28, 28)),
+                keras.layers.Rescaling(1 / 255),  # pixels come as 0 to 255
                 keras.layers.Flatten(),
                 keras.layers.Dense(1, activation="sigmoid"),
             ]

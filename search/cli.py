@@ -41,6 +41,10 @@ class _Ended(BaseException):
 
 def main(exercise: Exercise) -> NoReturn:
     """Runs what the command line asks of ``exercise``, and exits: 0 done, 1 failed, 2 refused, 130 or 143 interrupted."""
+    try:
+        exercise.check()
+    except RequestError as error:
+        _fail(f"{Path(sys.argv[0]).name}: {error}", 2)
     run(exercise_command(exercise), exercise.script.name)
 
 
@@ -49,7 +53,7 @@ def exercise_command(exercise: Exercise) -> click.Command:
     from search import steps
 
     @click.pass_context
-    def command(context: click.Context, verb: str | None, name: str | None, **flags: Any) -> None:
+    def command(context: click.Context, /, verb: str | None, name: str | None, **flags: Any) -> None:
         _refuse_misplaced(context, verb, name, flags)
         quick = flags["quick"]
         session = _session(steps, exercise, flags)
@@ -106,7 +110,7 @@ def exercise_command(exercise: Exercise) -> click.Command:
         ),
         _option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="Where all randomness comes from (0)."),
         _option("--data", help="An .npz, a folder of IDX files, or keras (the embedded MNIST)."),
-        _option("--results", type=click.Path(path_type=Path), default=Path("results"), help="The results folder."),
+        _option("--results", default="results", callback=_folder, help="The results folder."),
         _option("--fresh", is_flag=True, help="Set earlier results aside and start anew."),
         _option("--quick", is_flag=True, help="The smallest budget that goes through every step."),
         _option(
@@ -124,9 +128,7 @@ def lab_command() -> click.Group:
     @click.group("python -m search", help="The lab report over all exercises, and the hand-in.", no_args_is_help=True)
     def group() -> None: ...
 
-    where = click.option(
-        "--results", type=click.Path(path_type=Path), default=Path("results"), help="The results folder."
-    )
+    where = click.option("--results", default="results", callback=_folder, help="The results folder.")
 
     @group.command()
     @where
@@ -204,7 +206,7 @@ def _refuse_misplaced(context: click.Context, verb: str | None, name: str | None
     for flag in sorted(given - FLAGS_OF_VERB[verb]):
         allowed = ", ".join(option[other] for other in flags if other in FLAGS_OF_VERB[verb])
         raise RequestError(f"{option[flag]} means nothing to {verb or 'the whole exercise'}; it takes {allowed}")
-    if verb == "sweep" and name is None:
+    if verb == "sweep" and not name:
         raise RequestError("sweep: no hyper-parameter named; expected a name, as in `sweep batch_size`")
     if verb != "sweep" and name is not None:
         raise RequestError(f"{verb} {name}: only sweep takes a name; leave {name} out")
@@ -218,10 +220,16 @@ def _option(*names: str, **attributes: Any) -> click.Option:
     return click.Option(list(names), **attributes)
 
 
+def _folder(context: click.Context, parameter: click.Parameter, value: str) -> Path:
+    if not value:  # Path("") would be the current folder
+        raise click.BadParameter("'' names no folder; expected one, or leave --results out")
+    return Path(value)
+
+
 def _end(number: int, frame: FrameType | None) -> NoReturn:
     raise _Ended(number)
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    click.echo(f"error: {message}", err=True)
+    click.echo(f"error: {' '.join(message.splitlines())}", err=True)
     sys.exit(status)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
+import math
+import warnings
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,9 +44,9 @@ TASKS = {
 
 @dataclass(frozen=True)
 class Examples:
-    """Images (n, 28, 28) float32 in [0, 1] and their targets, as :class:`Task` gives them."""
+    """Images (n, 28, 28) uint8 in 0..255, which a model rescales itself, and their targets, as :class:`Task` gives them."""
 
-    x: NDArray[np.float32]
+    x: NDArray[np.uint8]
     y: NDArray[np.generic]
 
 
@@ -84,7 +85,7 @@ def load(source: str | None = None) -> Source:
     images, labels = _read(location, "train")
     if len(images) < VALIDATION_IMAGES + 1000:
         raise RequestError(
-            f"{location} has {len(images)} training images; expected at least {VALIDATION_IMAGES + 1000}, since the last "
+            f"--data {location} has {len(images)} training images; expected at least {VALIDATION_IMAGES + 1000}, since the last "
             f"{VALIDATION_IMAGES} are the validation set"
         )
     digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
@@ -112,7 +113,7 @@ def test_examples(source: Source, task: Task) -> Examples:
 
 
 def _examples(images: NDArray[np.uint8], labels: NDArray[np.uint8], task: Task) -> Examples:
-    return Examples(images.astype(np.float32) / np.float32(255), task.targets(labels))
+    return Examples(images, task.targets(labels))
 
 
 def _locate(source: str | None) -> Path:
@@ -126,11 +127,16 @@ def _locate(source: str | None) -> Path:
                 "or leave --data out for the embedded MNIST"
             )
         return path
+    expected = "expected an .npz, a folder of IDX files, or the word keras"
     path = Path(source)
-    if not path.exists():
-        raise RequestError(
-            f"--data {source}: there is no such file; expected an .npz, a folder of IDX files, or the word keras"
-        )
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise RequestError(f"--data {source}: there is no such file; {expected}") from None
+    except OSError as error:
+        raise RequestError(f"--data {source}: {error.strerror}; {expected}") from None
+    if not source or not (path.is_file() or path.is_dir()):
+        raise RequestError(f"--data {source or repr(source)} is neither a file nor a folder; {expected}")
     return path
 
 
@@ -143,35 +149,36 @@ def _read(location: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[np.uint
             images, labels = _read_npz(location, part)
     where = f"--data {location}, {part}"
     _check_images(where, images.shape, images.dtype)
-    if not np.issubdtype(labels.dtype, np.integer) or labels.shape != (len(images),):
-        raise RequestError(f"{where}: labels are {labels.dtype} {labels.shape}; expected integers ({len(images)},)")
+    _check_labels(where, labels.shape, labels.dtype, len(images))
     if not 0 <= labels.min() <= labels.max() <= 9:
         raise RequestError(f"{where}: labels run from {labels.min()} to {labels.max()}; expected digits 0 to 9")
     return images, labels.astype(np.uint8)
 
 
 def _count_test_images(location: Path) -> int:
-    """From the header: the images themselves stay unread."""
+    """From the headers, which are checked, so that a retraining does not end with a refusal; the rest stays unread."""
     with _readable(location):
         if location.is_dir():
-            path = _idx_path(location, "test", "images")
-            _idx_path(location, "test", "labels")
-            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-                shape, dtype = _idx_shape(file.read(16), path), np.dtype(np.uint8)
+            images = _idx_header(_idx_path(location, "test", "images"))
+            labels = _idx_header(_idx_path(location, "test", "labels"))
         else:
-            with zipfile.ZipFile(location) as archive, archive.open("x_test.npy") as member:
-                version = np.lib.format.read_magic(member)
-                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-                shape, _, dtype = read(member)
-    _check_images(f"--data {location}, test", shape, dtype)
-    return shape[0]
+            with location.open("rb") as file, zipfile.ZipFile(file) as archive:
+                images, labels = _npy_header(archive, "x_test.npy"), _npy_header(archive, "y_test.npy")
+    where = f"--data {location}, test"
+    _check_images(where, *images)
+    _check_labels(where, *labels, images[0][0])
+    return images[0][0]
 
 
 @contextlib.contextmanager
 def _readable(location: Path) -> Iterator[None]:
     try:
-        yield
-    except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # NumPy's advice on old headers, which would be a second line
+            yield
+    except RequestError:
+        raise
+    except Exception as error:  # what zipfile, gzip, lzma and NumPy raise for damaged bytes is documented nowhere
         raise RequestError(
             f"--data {location} cannot be read ({_first_line(error)}); expected an .npz in Keras's layout or a folder of IDX files"
         ) from None
@@ -184,14 +191,37 @@ def _check_images(where: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> N
         raise RequestError(f"{where}: there are no images; expected some")
 
 
+def _check_labels(where: str, shape: tuple[int, ...], dtype: np.dtype[Any], images: int) -> None:
+    if not np.issubdtype(dtype, np.integer) or shape != (images,):
+        raise RequestError(f"{where}: labels are {dtype} {shape}; expected integers ({images},)")
+
+
 def _read_npz(path: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    with np.load(path, allow_pickle=False) as file:
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("it is not an .npz archive")
-        missing = [key for key in ("x_train", "y_train", "x_test", "y_test") if key not in file.files]
+    if not zipfile.is_zipfile(path):
+        raise ValueError("it is not an .npz archive")
+    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        missing = [key for key in ("x_train", "y_train", "x_test", "y_test") if f"{key}.npy" not in archive.namelist()]
         if missing:
             raise ValueError(f"it has no array named {missing[0]}")
-        return file[f"x_{part}"], file[f"y_{part}"]
+        return _read_npy(archive, f"x_{part}.npy"), _read_npy(archive, f"y_{part}.npy")
+
+
+def _read_npy(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    _npy_header(archive, name)
+    with archive.open(name) as member:
+        return np.asarray(np.lib.format.read_array(member, allow_pickle=False))
+
+
+def _npy_header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype of a member of an ``.npz``, which must be as long as they promise."""
+    with archive.open(name) as member:
+        version = np.lib.format.read_magic(member)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(member)
+        size = archive.getinfo(name).file_size - member.tell()
+    if size != math.prod(shape) * dtype.itemsize and not dtype.hasobject:
+        raise ValueError(f"{name} has {size} bytes of data; its header promises {dtype} {shape}")
+    return shape, dtype
 
 
 def _idx_path(folder: Path, part: str, kind: str) -> Path:
@@ -210,10 +240,23 @@ def _read_idx(path: Path) -> NDArray[np.uint8]:
     """The format is described at http://yann.lecun.com/exdb/mnist: magic 0 0 8 <dimensions>, sizes, bytes."""
     data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     shape = _idx_shape(data, path)
-    header = 4 + 4 * len(shape)
-    if len(data) - header != int(np.prod(shape, dtype=np.int64)):
-        raise ValueError(f"{path.name} has {len(data) - header} bytes of data; its header promises {shape}")
-    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+    _check_idx_size(path, len(data), shape)
+    return np.frombuffer(data, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
+
+
+def _idx_header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype; the file must be as long as the header promises (a ``.gz`` would have to be read for that)."""
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        shape = _idx_shape(file.read(16), path)
+    if path.suffix != ".gz":
+        _check_idx_size(path, path.stat().st_size, shape)
+    return shape, np.dtype(np.uint8)
+
+
+def _check_idx_size(path: Path, size: int, shape: tuple[int, ...]) -> None:
+    data = size - 4 - 4 * len(shape)
+    if data != math.prod(shape):
+        raise ValueError(f"{path.name} has {data} bytes of data; its header promises {shape}")
 
 
 def _idx_shape(data: bytes, path: Path) -> tuple[int, ...]:

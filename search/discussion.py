@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -44,31 +45,30 @@ def told_apart(a: Floats, b: Floats, deviation: float, freedom: int) -> bool:
 
 
 def configuration(hyperparameters: dict[str, Setting]) -> str:
-    """'batch size 64, optimizer adam'."""
-    return ", ".join(f"{formats.words(name)} {formats.value(value)}" for name, value in hyperparameters.items())
+    """'batch size = 64, optimizer = adam'."""
+    return ", ".join(f"{formats.words(name)} = {formats.value(value)}" for name, value in hyperparameters.items())
 
 
 def answer(exercise: Exercise) -> list[str]:
     """The short answer to an exercise's question: what was found, with the figures."""
     sentences = []
     final, best = exercise.final, exercise.best
-    if best is not None:
-        sentences.append(
-            f"The search chose {configuration(best.hyperparameters)} (trial {best.trial_id}, "
-            f"{formats.words(exercise.objective)} {formats.metric(exercise.objective, best.score)} "
-            f"at epoch {best.best_epoch} of {best.epochs})."
-        )
     if final is not None:
         start, tuned = final.methods["start"], final.methods["tuned"]
         sentences.append(
             f"After {formats.plural(final.epochs, 'epoch')} the training loss is "
             f"{formats.loss(start.figures['loss'])} for the starting model and "
             f"{formats.loss(tuned.figures['loss'])} for the tuned model; the test accuracy is "
-            f"{formats.percent(start.figures['test_accuracy'])} and {formats.percent(tuned.figures['test_accuracy'])}."
+            f"{formats.percent(start.figures['test_accuracy'])} and {formats.percent(tuned.figures['test_accuracy'])}. "
+            f"{_verdict(final)}"
         )
-        sentences.append(_verdict(final))
-    sentences += [sweep_sentence(exercise, sweep) for sweep in exercise.sweeps]
-    return sentences
+    if best is not None:
+        sentences.append(
+            f"The search chose {configuration(best.hyperparameters)} (trial {best.trial_id}, "
+            f"{formats.words(exercise.objective)} {formats.metric(exercise.objective, best.score)} "
+            f"at epoch {best.best_epoch} of {best.epochs})."
+        )
+    return sentences + [sweep_finding(sweep) for sweep in exercise.sweeps]
 
 
 def discussion(exercise: Exercise) -> list[str]:
@@ -108,12 +108,12 @@ def comparison(final: Final) -> str:
     intervals = f"The 95 % intervals of the two accuracies {'overlap' if overlap else 'do not overlap'}."
     net = final.only_tuned_right - final.only_start_right
     if final.p_value >= 0.05:
-        reading = "a difference that chance explains: these images do not tell the two models apart"
+        reading = "a difference that chance can explain: these images do not tell the two models apart"
     elif net > 0:
-        reading = "more than chance explains: the tuned model's advantage is distinguishable"
+        reading = "more than chance can explain: the tuned model's advantage is distinguishable"
     else:
         reading = (
-            "more than chance explains, and in the starting model's favour: tuning did not help on the test images"
+            "more than chance can explain, and in the starting model's favour: tuning did not help on the test images"
         )
     caution = "The test compares two trained networks, the first seed of each, not every network so configured."
     if overlap and final.p_value < 0.05:
@@ -128,9 +128,9 @@ def seeds_sentence(final: Final) -> str:
     """How far the seeds of each method spread, against the difference between the methods."""
     start, tuned = (final.methods[name].seeds["test_accuracy"] for name in ("start", "tuned"))
     lost = [
-        f"{np.count_nonzero(~np.isfinite(m.seeds['loss']))} of {formats.plural(m.repeats, 'seed')} of the {NAMES[name]} model"
-        for name, m in final.methods.items()
-        if not np.isfinite(m.seeds["loss"]).all()
+        f"{np.isnan(method.seeds['loss']).sum()} of {formats.plural(method.repeats, 'seed')} of the {NAMES[name]} model"
+        for name, method in final.methods.items()
+        if np.isnan(method.seeds["loss"]).any()
     ]
     diverged = f"{formats.listed(lost).capitalize()} diverged (the loss is not a number). " if lost else ""
     if min(start.size, tuned.size) < 2:
@@ -146,8 +146,8 @@ def seeds_sentence(final: Final) -> str:
     apart = told_apart(start, tuned, deviation, freedom)
     difference = abs(mean_b - mean_a)
     return diverged + (
-        f"Over seeds the test accuracy is {formats.spread('accuracy', mean_a, sd_a)} for the starting model (n = {n_a}) "
-        f"and {formats.spread('accuracy', mean_b, sd_b)} for the tuned model (n = {n_b}): a difference of "
+        f"Over seeds the test accuracy is {formats.spread('accuracy', mean_a, sd_a)} for the starting model "
+        f"(n = {n_a}) and {formats.spread('accuracy', mean_b, sd_b)} for the tuned model (n = {n_b}): a difference of "
         f"{_points(difference)} between the means, against a spread of {_points(deviation)} between seeds. "
         + (
             "The two configurations differ beyond the seeds."
@@ -160,7 +160,7 @@ def seeds_sentence(final: Final) -> str:
 def against_majority(exercise: Exercise, final: Final) -> str:
     """What an accuracy is worth: against the answer that never looks at the image."""
     tuned = final.methods["tuned"].figures["test_accuracy"]
-    majority, share = final.majority_accuracy, formats.percent(final.majority_accuracy, 1)
+    majority, share = final.majority_accuracy, formats.percent(final.majority_accuracy)
     totals = final.methods["tuned"].confusion.sum(axis=1)
     common = exercise.classes[int(totals.argmax())]
     if not math.isfinite(tuned):
@@ -206,26 +206,35 @@ def fitting(name: str, history: dict[str, Floats]) -> str:
     if not (np.isfinite(training).all() and np.isfinite(validation).all()):
         bad = epoch[~(np.isfinite(training) & np.isfinite(validation))][0]
         return f"The {name} model's loss is not a number from epoch {bad:.0f}: its training diverged."
-    last, lowest = len(epoch) - 1, int(validation.argmin())
+    last, lowest, tenth = len(epoch) - 1, int(validation.argmin()), max(1, len(epoch) // 10)
     ends = f"{formats.loss(training[lowest])} to {formats.loss(training[last])}"
-    rise = validation[last] / validation[lowest] - 1 if validation[lowest] > 0 else 0.0
-    if rise > 0.02 and last - lowest >= max(2, len(epoch) // 20) and training[last] < training[lowest]:
+    # A curve that wavers about a plateau has a lowest point too: the rise has to stand out from the wavering.
+    late = float(validation[-tenth:].mean())
+    wavering = float(np.diff(validation[lowest:]).std() / math.sqrt(2)) if last - lowest > 1 else 0.0
+    rise = late - float(validation[lowest])
+    stands_out = rise > max(0.02 * validation[lowest], 3 * wavering) and last - lowest >= max(2, tenth // 2)
+    if stands_out and training[last] < training[lowest]:
         return (
             f"The {name} model overfits after epoch {epoch[lowest]:.0f}: from there its training loss goes on falling, "
             f"{ends}, while the validation loss rises from {formats.loss(validation[lowest])} to "
             f"{formats.loss(validation[last])} at epoch {epoch[last]:.0f}. Stopping at epoch {epoch[lowest]:.0f} "
             "would have kept the lower validation loss."
         )
-    tenth = max(1, len(epoch) // 10)
-    fallen = 1 - validation[last] / validation[last - tenth] if last >= tenth and validation[last - tenth] > 0 else 0.0
-    if fallen > 0.01:
+    before = float(validation[-2 * tenth : -tenth].mean()) if len(epoch) >= 2 * tenth else late
+    if late < 0.99 * before:
         return (
-            f"The {name} model is not trained to its end: over the last {formats.plural(tenth, 'epoch')} the validation "
-            f"loss still falls, from {formats.loss(validation[last - tenth])} to {formats.loss(validation[last])}."
+            f"The {name} model still improves at epoch {epoch[last]:.0f}: the mean validation loss is "
+            f"{formats.loss(before)} over epochs {epoch[-2 * tenth]:.0f} to {epoch[-tenth - 1]:.0f} and "
+            f"{formats.loss(late)} over epochs {epoch[-tenth]:.0f} to {epoch[last]:.0f}. Longer training may lower it "
+            "further."
+            if tenth > 1
+            else f"The {name} model still improves at epoch {epoch[last]:.0f}: its validation loss falls from "
+            f"{formats.loss(before)} to {formats.loss(late)} with the last epoch. Longer training may lower it further."
         )
     return (
-        f"The {name} model shows no overfitting that matters: its lowest validation loss is "
-        f"{formats.loss(validation[lowest])} at epoch {epoch[lowest]:.0f}, the last {formats.loss(validation[last])}."
+        f"The {name} model's validation loss has levelled off: its lowest is {formats.loss(validation[lowest])} at "
+        f"epoch {epoch[lowest]:.0f}, the mean of the last {formats.plural(tenth, 'epoch')} {formats.loss(late)}, "
+        f"no more than its wavering between epochs. The training loss ends at {formats.loss(training[last])}."
     )
 
 
@@ -238,7 +247,7 @@ def selection(exercise: Exercise) -> str:
     extreme = "largest" if exercise.maximise else "smallest"
     images = formats.count(exercise.data["validation"])
     configurations = len(last_of_each(completed))
-    several = f", from {configurations} configurations" if configurations != len(completed) else ""
+    several = f", from {configurations} configurations," if configurations != len(completed) else ""
     text = (
         f"The winning trial's {formats.words(exercise.objective)}, {measured}, is the {extreme} of "
         f"{formats.plural(len(completed), 'trial')}{several} on the same {images} validation images. Being chosen for "
@@ -256,63 +265,73 @@ def last_of_each(trials: Sequence[Trial]) -> list[Trial]:
     return [trial for trial in trials if trial.trial_id not in continued]
 
 
-def sweep_sentence(exercise: Exercise, sweep: Sweep) -> str:
-    """What a sweep says: its best value, which others the seeds tell apart from it, and the cost."""
-    name = formats.words(sweep.name)
-    accuracy = sweep.measures["val_accuracy"]
-    means = np.array([mean_and_deviation(group)[0] for group in accuracy])
+def sweep_finding(sweep: Sweep) -> str:
+    """What a sweep says in short: its best value, and which others its seeds tell apart from that."""
+    name, values, accuracy = formats.words(sweep.name), _values(sweep), sweep.measures["val_accuracy"]
+    means = _means(sweep, "val_accuracy")
     if not np.isfinite(means).any():
         return f"Sweep over {name}: no training ended with a finite validation accuracy."
-    values = [formats.value(value) for value in sweep.values]
-    seeds = max(len(group) for group in accuracy)
     best = int(np.nanargmax(means))
-    span = f" after {formats.plural(sweep.epochs, 'epoch')}" if sweep.epochs else ""
-    top = (
-        f"Sweep over {name}: the mean validation accuracy{span} is largest at {values[best]}, "
-        f"{formats.percent(means[best])}"
-    )
     rest = [i for i in range(len(values)) if i != best and np.isfinite(means[i])]
-    lost = [values[i] for i, group in enumerate(accuracy) if not np.isfinite(group).all()]
-    diverged = f" Trainings that diverged are left out of the means ({formats.listed(lost)})." if lost else ""
-    if not rest:
-        return f"{top}; no other value has one.{diverged}"
-    second = max(rest, key=lambda i: means[i])
-    lead = f"{top}, {_points(means[best] - means[second])} above {values[second]}"
+    span = f" after {formats.plural(sweep.epochs, 'epoch')}" if sweep.epochs else ""
+    mean = "mean " if max(len(group) for group in accuracy) > 1 else ""
+    top = (
+        f"Sweep over {name}: the {mean}validation accuracy{span} is largest at {values[best]}, "
+        f"{formats.percent(means[best])}."
+    )
     deviation, freedom = pooled_deviation(accuracy)
+    if not rest:
+        return f"{top} No other value has one."
     if not freedom:
-        return (
-            f"{lead}; with one seed a value this cannot be told apart from the chance of a seed."
-            f"{diverged}{_cost(sweep, values)}"
-        )
-    error = deviation * math.sqrt(sum(1 / np.isfinite(accuracy[i]).sum() for i in (best, second)))
-    errors = f"{(means[best] - means[second]) / error:.1f} standard errors" if error > 0 else "the seeds agree exactly"
+        return f"{top} With one seed a value this cannot be told apart from the chance of a seed."
+    seeds = formats.plural(max(len(group) for group in accuracy), "seed")
     apart = [i for i in rest if told_apart(accuracy[best], accuracy[i], deviation, freedom)]
     close = [i for i in rest if i not in apart]
-    spread = f" ({errors}; standard deviation between seeds {_points(deviation)})."
     if not close:
-        told = f" It is told apart from every other value by {formats.plural(seeds, 'seed')}."
-    else:
-        told = (
-            f" Not told apart from it by {formats.plural(seeds, 'seed')}: {formats.listed([values[i] for i in close])}"
-        )
-        told += f"; worse: {formats.listed([values[i] for i in apart])}." if apart else ", that is, any other value."
-    return f"{lead}{spread}{told}{diverged}{_cost(sweep, values)}"
+        return f"{top} It is told apart from every other value by {seeds}."
+    if not apart:
+        return f"{top} It is not told apart from any other value by {seeds}."
+    return (
+        f"{top} Not told apart from it by {seeds}: {formats.listed([values[i] for i in close])}. "
+        f"Worse: {formats.listed([values[i] for i in apart])}."
+    )
 
 
-def _cost(sweep: Sweep, values: list[str]) -> str:
-    losses = np.array([mean_and_deviation(group)[0] for group in sweep.measures["loss"]])
-    seconds = np.array([mean_and_deviation(group)[0] for group in sweep.measures["seconds_per_epoch"]])
-    text = ""
+def sweep_details(sweep: Sweep) -> str:
+    """The figures behind a sweep's finding: the lead over the runner-up, the loss, the cost, what diverged."""
+    values, accuracy = _values(sweep), sweep.measures["val_accuracy"]
+    means, losses, seconds = (_means(sweep, measure) for measure in ("val_accuracy", "loss", "seconds_per_epoch"))
+    sentences = []
+    if np.isfinite(means).sum() > 1:
+        best, second = (int(i) for i in np.argsort(-np.nan_to_num(means, nan=-math.inf), kind="stable")[:2])
+        lead = means[best] - means[second]
+        deviation, freedom = pooled_deviation(accuracy)
+        noise = ""
+        if freedom and deviation > 0:
+            error = deviation * math.sqrt(sum(1 / np.isfinite(accuracy[i]).sum() for i in (best, second)))
+            noise = f", {lead / error:.1f} standard errors (standard deviation between seeds: {_points(deviation)})"
+        sentences.append(f"The lead over the second, {values[second]}, is {_points(lead)}{noise}.")
     if np.isfinite(losses).sum() > 1:
         low = int(np.nanargmin(losses))
-        text += f" The final training loss is lowest at {values[low]} ({formats.loss(losses[low])})."
+        sentences.append(f"The final training loss is lowest at {values[low]} ({formats.loss(losses[low])}).")
     if np.isfinite(seconds).sum() > 1:
         fast, slow = int(np.nanargmin(seconds)), int(np.nanargmax(seconds))
-        text += (
-            f" An epoch takes {formats.duration(seconds[fast])} at {values[fast]} and "
+        sentences.append(
+            f"An epoch takes {formats.duration(seconds[fast])} at {values[fast]} and "
             f"{formats.duration(seconds[slow])} at {values[slow]}."
         )
-    return text
+    lost = [values[i] for i, group in enumerate(accuracy) if not np.isfinite(group).all()]
+    if lost:
+        sentences.append(f"Trainings that diverged are left out of the means ({formats.listed(lost)}).")
+    return " ".join(sentences)
+
+
+def _values(sweep: Sweep) -> list[str]:
+    return [formats.value(value) for value in sweep.values]
+
+
+def _means(sweep: Sweep, measure: str) -> Floats:
+    return np.array([mean_and_deviation(group)[0] for group in sweep.measures[measure]])
 
 
 def not_tested(exercise: Exercise) -> list[str]:
@@ -321,24 +340,26 @@ def not_tested(exercise: Exercise) -> list[str]:
     final, tried = exercise.final, [trial for trial in exercise.trials if trial.status != "RUNNING"]
     if final is not None and final.epochs != LAB_EPOCHS:
         limits.append(
-            f"The lab asks for the loss at {LAB_EPOCHS} epochs; this run trained {final.epochs}, so its losses are not that."
+            f"The lab asks for the loss at {LAB_EPOCHS} epochs; this run trained {final.epochs}, "
+            "so its losses are not those."
         )
     if tried:
         limits.append(
-            f"The search tried {formats.plural(len(last_of_each(tried)), 'configuration')} of its space, one seed each; "
-            "better ones may lie between or outside the values tried."
+            f"The search tried {formats.plural(len(last_of_each(tried)), 'configuration')} of its space, one seed "
+            "each; better ones may lie between or outside the values tried."
         )
     for origin in sorted({sweep.origin for sweep in exercise.sweeps}):
         swept = [formats.words(sweep.name) for sweep in exercise.sweeps if sweep.origin == origin]
-        vary = "sweep over {} varies" if len(swept) == 1 else "sweeps over {} vary"
+        vary, hold = ("sweep over {} varies", "holds") if len(swept) == 1 else ("sweeps over {} vary", "hold")
         limits.append(
-            f"The {vary.format(formats.listed(swept))} one hyper-parameter and hold the others at the "
+            f"The {vary.format(formats.listed(swept))} one hyper-parameter and {hold} the others at the "
             f"{NAMES.get(origin, origin)} model's values; how hyper-parameters act together was not tested, and "
             "comparisons within a sweep are not corrected for their number."
         )
     limits.append(
         f"One split into {formats.count(exercise.data['train'])} training and "
-        f"{formats.count(exercise.data['validation'])} validation images was used; how the choice depends on it was not tested."
+        f"{formats.count(exercise.data['validation'])} validation images was used; "
+        "how the choice depends on it was not tested."
     )
     return limits
 
@@ -366,7 +387,7 @@ def lab_discussion(exercises: Sequence[Exercise]) -> list[str]:
     }
     texts = [text.format(formats.listed(groups[group])) for group, text in verdicts.items() if groups[group]]
     paragraphs.append(" ".join(texts) + " The test is the exact McNemar test at the 5 % level, exercise by exercise.")
-    for (a, final_a), (b, final_b) in zip(finished, finished[1:], strict=False):
+    for (a, final_a), (b, final_b) in pairwise(finished):
         if a.task != b.task or a.classes != b.classes:
             continue
         one, other = final_a.methods["tuned"], final_b.methods["tuned"]
@@ -375,11 +396,12 @@ def lab_discussion(exercises: Sequence[Exercise]) -> list[str]:
             f"'{a.title}' and '{b.title}' answer the same question on the same test images: tuned, they reach "
             f"{formats.percent(one.figures['test_accuracy'])} ({formats.interval(*one.interval)}) and "
             f"{formats.percent(other.figures['test_accuracy'])} ({formats.interval(*other.interval)}). "
-            f"The 95 % intervals {'do not overlap' if apart else 'overlap'}; a test that pairs their answers was not run."
+            f"The 95 % intervals {'do not overlap' if apart else 'overlap'}; a test that pairs their answers was not "
+            "run."
         )
     tasks = {exercise.task: (exercise, final.majority_accuracy) for exercise, final in finished}
     if len(tasks) > 1:
-        shares = [f"{formats.percent(majority, 1)} in '{exercise.title}'" for exercise, majority in tasks.values()]
+        shares = [f"{formats.percent(majority)} in '{exercise.title}'" for exercise, majority in tasks.values()]
         paragraphs.append(
             "Accuracies and losses of different tasks do not compare: always answering the most frequent class gives "
             f"{formats.listed(shares)}."

@@ -139,8 +139,10 @@ class Exercise:
             if script is None:
                 continue
             words = parts[: script + 1]
-            # Another results folder must be named again, or the step would land in the default one.
-            options = [p for i, p in enumerate(parts) if p.startswith("--results") or parts[i - 1] == "--results"]
+            # Without these the step would land in another folder, or be refused as a change of data or budget.
+            kept = ("--results", "--data", "--quick")
+            given = parts[script + 1 :]
+            options = [p for i, p in enumerate(given) if p.startswith(kept) or (i and given[i - 1] in kept[:2])]
             break
         return f"{shlex.join(words)} {step} {shlex.join(options)}".replace("  ", " ").strip()
 
@@ -206,6 +208,8 @@ def _figure(entry: Any) -> float:
 
 
 def _setting(text: str) -> Setting:
+    if text in ("True", "False"):
+        return text == "True"
     for kind in (int, float):
         try:
             return kind(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -72,6 +73,36 @@ class Exercise:
     sweeps: tuple[str, ...]
     max_epochs: int = 27
     objective: str = "val_accuracy"
+
+    def check(self) -> None:
+        """Refuses what a person can get wrong in the fields above and what needs no model to be seen.
+
+        Raises:
+            RequestError: a field holds something else than it should.
+        """
+        from search.data import TASKS
+
+        hypermodel, sweeps, epochs = self.hypermodel, self.sweeps, self.max_epochs
+        kind = hypermodel.__name__ if isinstance(hypermodel, type) else type(hypermodel).__name__
+        for field, good, expected in (
+            ("name", isinstance(self.name, str) and re.fullmatch(r"\w[\w.-]*", self.name), "the name of a folder"),
+            ("task", self.task in tuple(TASKS), f"one of {', '.join(map(repr, TASKS))}"),
+            (
+                "hypermodel",
+                isinstance(hypermodel, type) and issubclass(hypermodel, HyperModel),
+                f"a subclass of search.HyperModel, the class itself and not an instance (this is of {kind})",
+            ),
+            ("start", isinstance(self.start, Mapping), "a dictionary, as in {'batch_size': 32}"),
+            (
+                "sweeps",
+                isinstance(sweeps, (tuple, list)) and all(isinstance(name, str) for name in sweeps),
+                "a tuple of names, as in ('batch_size',)",
+            ),
+            ("max_epochs", isinstance(epochs, int) and epochs >= 1, "a whole number from 1"),
+            ("objective", isinstance(self.objective, str), "the name of a metric, as in 'val_accuracy'"),
+        ):
+            if not good:
+                raise RequestError(f"the Exercise's {field} is {getattr(self, field)!r}; expected {expected}")
 
     @property
     def script(self) -> Path:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 NBSP = "\N{NO-BREAK SPACE}"
+TIMES = "\N{MULTIPLICATION SIGN}"
+ABSENT = "\N{EN DASH}"  # in a table, for what does not apply or was not recorded
 MISSING = "not a number"
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -21,7 +23,7 @@ def loss(figure: float) -> str:
     if figure == 0 or abs(figure) >= 0.001:
         return f"{figure:.4f}"
     mantissa, exponent = f"{figure:.1e}".split("e")
-    return f"{mantissa}{NBSP}×{NBSP}10{str(int(exponent)).translate(_SUPERSCRIPT)}"
+    return f"{mantissa}{NBSP}{TIMES}{NBSP}10{str(int(exponent)).translate(_SUPERSCRIPT)}"
 
 
 def metric(name: str, figure: float) -> str:
@@ -46,7 +48,7 @@ def duration(seconds: float) -> str:
     if not math.isfinite(seconds):
         return MISSING
     if seconds < 9.95:
-        return f"{seconds:.2g}{NBSP}s" if seconds < 0.995 else f"{seconds:.1f}{NBSP}s"
+        return f"{seconds:#.2g}{NBSP}s" if seconds < 0.995 else f"{seconds:.1f}{NBSP}s"
     whole = round(seconds)
     if whole < 60:
         return f"{whole}{NBSP}s"
@@ -74,15 +76,22 @@ def spread(name: str, mean: float, deviation: float) -> str:
     if not (math.isfinite(mean) and math.isfinite(deviation)):
         return MISSING
     if "accuracy" in name:
-        return f"{100 * mean:.2f} ± {percent(deviation)}"
+        return f"{_pair(100 * mean, 100 * deviation, 2)}{NBSP}%"
     if "seconds" in name:
-        return f"{mean:.2g} ± {deviation:.1g}{NBSP}s" if mean < 10 else f"{mean:.0f} ± {deviation:.0f}{NBSP}s"
+        return f"{_pair(mean, deviation, 2 if mean < 10 else 1)}{NBSP}s"
     if 0 < mean < 0.001:
         # One exponent for both, so that the two can be compared at a glance.
         exponent = math.floor(math.log10(mean))
         power = str(exponent).translate(_SUPERSCRIPT)
-        return f"({mean / 10**exponent:.1f} ± {deviation / 10**exponent:.1f}){NBSP}×{NBSP}10{power}"
-    return f"{mean:.4f} ± {deviation:.4f}"
+        return f"({_pair(mean / 10**exponent, deviation / 10**exponent, 1)}){NBSP}{TIMES}{NBSP}10{power}"
+    return _pair(mean, deviation, 4)
+
+
+def _pair(mean: float, deviation: float, digits: int) -> str:
+    """Both with so many decimals, or up to two more where the deviation would read as zero."""
+    if deviation > 0:
+        digits = min(max(digits, math.ceil(-math.log10(deviation))), digits + 2)
+    return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
 
 
 def words(name: str) -> str:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import matplotlib.ticker as ticks
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
@@ -28,7 +30,7 @@ ERRORS = LinearSegmentedColormap.from_list("errors", ["#ffffff", "#fbd5b5", "#e8
 EPOCHS = LinearSegmentedColormap.from_list("epochs", ["#9ccfe0", "#3d93bd", "#155a96", "#0b2554"])
 
 WIDTH = 8.6  # inches: the report's column, so that text in figures and text around them have one size
-STYLE = {
+STYLE: dict[Any, Any] = {
     "figure.dpi": 150,
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -58,9 +60,10 @@ STYLE = {
     "legend.fontsize": 8.5,
 }
 
+DIVERGED = "diverged"
 History = Mapping[str, ArrayLike]
 METHODS = {"start": ("starting", START), "tuned": ("tuned", TUNED)}
-SPLITS = {"": ("training", (0, (3, 1.6)), 1.1), "val_": ("validation", "solid", 1.9)}
+SPLITS: dict[str, tuple[str, Any, float]] = {"": ("training", (0, (3, 1.6)), 1.1), "val_": ("validation", "solid", 1.9)}
 
 
 def png(figure: Figure) -> bytes:
@@ -137,16 +140,28 @@ def search_progress(
     levels = sorted({int(e) for e, shown in zip(epochs, finite, strict=True) if shown})
     for level in levels:
         chosen = finite & ~outside & (np.asarray(epochs) == level)
-        style = {"s": 26, "color": _epoch_colour(level, levels), "edgecolor": "white", "linewidth": 0.5, "zorder": 3}
+        style: dict[str, Any] = {
+            "s": 26,
+            "color": _epoch_colour(level, levels),
+            "edgecolor": "white",
+            "linewidth": 0.5,
+            "zorder": 3,
+        }
         axes.scatter(budget[chosen], score[chosen], label=formats.plural(level, "epoch"), **style)
     _mark_edge(axes, budget, outside, ~finite, maximise)
     if finite.any():
         best = (np.fmax if maximise else np.fmin).accumulate(np.where(finite, score, np.nan))
         axes.step(budget, best, where="post", color=INK, linewidth=1.1, label="best so far", zorder=2)
-    axes.set_xlim(0, max(1, budget[-1]) * 1.02)
+    axes.set_xlim(-0.012 * budget[-1], max(1, budget[-1]) * 1.02)
     axes.set_xlabel("epochs trained by the search so far, all trials")
     _objective_axis(axes, objective)
-    legend = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 7, "columnspacing": 1.2, "handletextpad": 0.3}
+    legend: dict[str, Any] = {
+        "loc": "lower right",
+        "bbox_to_anchor": (1, 1),
+        "ncols": 7,
+        "columnspacing": 1.2,
+        "handletextpad": 0.3,
+    }
     axes.legend(**legend, borderaxespad=0.2)
     _note_edge(axes, score, outside, ~finite, objective, maximise)
     return figure
@@ -165,12 +180,12 @@ def effects(
     `settings` maps each hyper-parameter to its value in every configuration, None where it is not active.
     """
     score = np.asarray(scores, float)
-    columns = min(3, len(settings))
+    columns = 2 if len(settings) in (2, 4) else min(3, len(settings))
     rows = -(-len(settings) // columns)
     figure = _figure(0.55 + 2.45 * rows, constrained=True)
     panels = figure.subplots(rows, columns, squeeze=False, sharey=True)
     levels = sorted(set(epochs))
-    colours = np.array([_epoch_colour(level, levels) for level in epochs], dtype=object)
+    colours = np.array([_epoch_colour(level, levels) for level in epochs])
     _zoom(panels[0, 0], score, maximise)
     outside = _outside(panels[0, 0], score, maximise)
     for axes, (name, column) in zip(panels.flat, settings.items(), strict=False):
@@ -192,7 +207,7 @@ def effects(
     if outside.any():
         side = "below" if maximise else "above"
         label = f"{side} the axis ({outside.sum()} of {len(score)})"
-        handles.append(Line2D([], [], linestyle="none", marker="v" if maximise else "^", color=START, label=label))
+        handles.append(Line2D([], [], linestyle="none", marker="v" if maximise else "^", color=MUTED, label=label))
     figure.legend(handles=handles, loc="outside upper right", ncols=7, columnspacing=1.2, handletextpad=0.4)
     return figure
 
@@ -214,7 +229,7 @@ def confusion(matrices: Mapping[str, NDArray[np.int64]], classes: Sequence[str])
         axes.imshow(tint, cmap=ERRORS, vmin=0, vmax=worst, aspect="equal")
         for (row, column), number in np.ndenumerate(matrix):
             share = shares[name][row, column]
-            dark = off[row, column] and share > 0.55 * worst
+            dark = off[row, column] and share > 0.72 * worst
             text = f"{number:,}\n{formats.percent(share, 1)}" if few else str(number)
             colour = "white" if dark else MUTED if not off[row, column] or number == 0 else INK
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=10 if few else 7.5)
@@ -241,16 +256,17 @@ def misread(
     """Misread images (k, height, width), each with 'true → predicted' and the probability of the predicted class."""
     columns = 8
     rows = -(-len(images) // columns)
-    figure = _figure(1.42 * rows)
+    height = 1.5 * rows
+    figure = _figure(height)
     panels = figure.subplots(rows, columns, squeeze=False)
-    figure.subplots_adjust(left=0.005, right=0.995, bottom=0.01, top=1 - 0.4 / (1.42 * rows), wspace=0.08, hspace=0.45)
+    figure.subplots_adjust(left=0.005, right=0.995, bottom=0.01, top=1 - 0.4 / height, wspace=0.08, hspace=0.58)
     for axes in panels.flat:
         axes.set_axis_off()
     shown = zip(panels.flat, images, label, predicted, np.asarray(probability, float), strict=False)
     for axes, image, true, answer, certainty in shown:
         axes.imshow(image, cmap="gray_r", vmin=0, vmax=255, interpolation="nearest")
         axes.set_title(
-            f"{classes[true]} → {classes[answer]}\n{formats.percent(certainty, 0 if certainty < 0.995 else 1)}",
+            f"{classes[true]} → {classes[answer]}\n{_certainty(certainty)}",
             loc="center",
             fontsize=8.5,
             fontweight="normal",
@@ -272,19 +288,24 @@ def sweep(name: str, values: Sequence[object], measures: Mapping[str, Sequence[A
     for axes, (measure, title) in zip(panels, titles.items(), strict=True):
         seeds = [np.asarray(figures, float) for figures in measures[measure]]
         finite = [figures[np.isfinite(figures)] for figures in seeds]
-        for x, figures in enumerate(finite):
-            offsets = 0.16 + 0.05 * (np.arange(len(figures)) - (len(figures) - 1) / 2)
-            axes.scatter(x + offsets, figures, s=9, color="#7fb8dc", linewidth=0, zorder=2)
         repeated = [(x, figures) for x, figures in enumerate(finite) if len(figures) > 1]
         if repeated:
             deviations = [figures.std(ddof=1) for _, figures in repeated]
             means = [figures.mean() for _, figures in repeated]
-            bars = {"fmt": "none", "ecolor": TUNED, "elinewidth": 1.2, "capsize": 3}
+            bars: dict[str, Any] = {"fmt": "none", "ecolor": TUNED, "elinewidth": 1.2, "capsize": 3}
             axes.errorbar([x for x, _ in repeated], means, yerr=deviations, **bars)
+        for x, figures in repeated:
+            offsets = 0.24 + 0.05 * (np.arange(len(figures)) - (len(figures) - 1) / 2)
+            axes.scatter(x + offsets, figures, s=9, color="#7fb8dc", linewidth=0, zorder=2)
         centres = [(x, float(figures.mean())) for x, figures in enumerate(finite) if len(figures)]
         if centres:
             numeric = not any(isinstance(value, str) for value in values)
-            line = {"marker": "o", "markersize": 5, "linestyle": "solid" if numeric else "none", "linewidth": 0.9}
+            line: dict[str, Any] = {
+                "marker": "o",
+                "markersize": 4.2,
+                "linestyle": "solid" if numeric else "none",
+                "linewidth": 0.9,
+            }
             axes.plot(*zip(*centres, strict=True), color=TUNED, zorder=3, **line)
         axes.set_xticks(range(len(values)), [formats.value(value) for value in values])
         axes.set_xlim(-0.5, len(values) - 0.5)
@@ -297,16 +318,14 @@ def sweep(name: str, values: Sequence[object], measures: Mapping[str, Sequence[A
         axes.set_xlabel(formats.words(name))
         axes.set_title(title)
         _measure_axis(axes, measure, np.concatenate(finite))
-    n = max(len(figures) for figures in measures["loss"])
-    dots = "each seed" if n > 1 else "the one seed"
-    handles = [
-        Line2D([], [], color=TUNED, marker="o", markersize=5, linestyle="none", label=f"mean of {n} seeds"),
-        Line2D([], [], color=TUNED, marker="|", markersize=9, linestyle="none", label="± 1 standard deviation"),
-        _dot("#7fb8dc", dots),
-    ]
+    n = max(len(np.asarray(figures)) for figures in measures["loss"])
+    handles = [_dot(TUNED, f"mean of {n} seeds" if n > 1 else "one seed")]
+    if n > 1:
+        bar = Line2D([], [], color=TUNED, marker="|", markersize=9, linestyle="none", label="± 1 standard deviation")
+        handles += [bar, _dot("#7fb8dc", "each seed")]
     if start in values:
         handles.append(Line2D([], [], linestyle="none", label=f"{formats.value(start)}: the starting model's value"))
-    legend = figure.legend(handles=handles if n > 1 else handles[2:], loc="outside upper center", ncols=4)
+    legend = figure.legend(handles=handles, loc="outside upper center", ncols=4)
     if start in values:
         legend.get_texts()[-1].set(color=START, fontweight="bold")
     return figure
@@ -340,7 +359,7 @@ def _curves(axes: Axes, histories: Mapping[str, History], measure: str) -> None:
             # The first epochs may leave the axis: the curves are told apart by where they end.
             pad = 0.06 * max(late.max() - late.min(), 0.002)
             axes.set_ylim(late.min() - pad, min(1 + pad / 4, late.max() + pad))
-        axes.yaxis.set_major_formatter(ticks.FuncFormatter(_percent_tick))
+        _percent_axis(axes)
         axes.set_ylabel("accuracy")
         return
     positive = shown[shown > 0]
@@ -362,22 +381,36 @@ def _label_ends(axes: Axes, histories: Mapping[str, History], measure: str) -> N
                 height = axes.transAxes.inverted().transform(axes.transData.transform((0, figures[-1])))[1]
                 labels.append((float(np.clip(height, 0, 1)), name, formats.metric(measure, figures[-1]), method))
             else:
-                labels.append((0.5, name, "diverged", method))
+                labels.append((0.5, name, DIVERGED, method))
     labels.sort()
-    step = 0.105
-    heights = np.array([height for height, *_ in labels])
-    for i in range(1, len(heights)):
-        heights[i] = max(heights[i], heights[i - 1] + step)
-    # What was pushed past the top comes down again, and takes with it what is in its way.
-    heights[-1] = min(heights[-1], 1.0)
-    for i in range(len(heights) - 2, -1, -1):
-        heights[i] = min(heights[i], heights[i + 1] - step)
+    heights = _apart([height for height, *_ in labels], 0.105)
     for (end, name, figure, method), height in zip(labels, heights, strict=True):
         colour = METHODS[method][1]
-        axes.plot([1.005, 1.03], [end, height], transform=axes.transAxes, color=colour, linewidth=0.7, clip_on=False)
-        text = {"transform": axes.transAxes, "color": colour, "va": "center", "linespacing": 1.15, "fontsize": 8.5}
+        if figure != DIVERGED:
+            line: dict[str, Any] = {"color": colour, "linewidth": 0.7, "clip_on": False}
+            axes.plot([1.005, 1.03], [end, height], transform=axes.transAxes, **line)
+        text: dict[str, Any] = {
+            "transform": axes.transAxes,
+            "color": colour,
+            "va": "center",
+            "linespacing": 1.15,
+            "fontsize": 8.5,
+        }
         weight = "bold" if "validation" in name else "normal"
         axes.text(1.038, height, f"{name}\n{figure}", fontweight=weight, **text)
+
+
+def _apart(heights: Sequence[float], step: float) -> NDArray[np.float64]:
+    """Ascending heights moved as little as it takes (least squares) to be `step` apart, between 0.03 and 1."""
+    ranks = step * np.arange(len(heights))
+    groups: list[list[float]] = []
+    for height in np.asarray(heights) - ranks:
+        groups.append([height])
+        while len(groups) > 1 and np.mean(groups[-2]) > np.mean(groups[-1]):
+            last = groups.pop()
+            groups[-1] += last
+    moved: NDArray[np.float64] = np.concatenate([np.full(len(group), np.mean(group)) for group in groups]) + ranks
+    return np.clip(moved, 0.03 + ranks, 1 - ranks[::-1])
 
 
 def _zoom(axes: Axes, scores: NDArray[np.float64], maximise: bool) -> None:
@@ -408,7 +441,7 @@ def _mark_edge(
     place = axes.get_xaxis_transform()
     if outside.any():
         marker = "v" if maximise else "^"
-        axes.scatter(x[outside], np.full(outside.sum(), edge), s=22, marker=marker, color=START, transform=place)
+        axes.scatter(x[outside], np.full(outside.sum(), edge), s=22, marker=marker, color=MUTED, transform=place)
     if failed.any():
         axes.scatter(x[failed], np.full(failed.sum(), edge), s=24, marker="x", color=INK, linewidth=1, transform=place)
 
@@ -428,13 +461,11 @@ def _note_edge(
         figure = formats.metric(objective, float(extreme))
         notes.append(f"{mark} {formats.plural(int(outside.sum()), 'trial')} {side} the axis, {worst} {figure}")
     if failed.any():
-        notes.append(f"× {formats.plural(int(failed.sum()), 'trial')} without a score")
+        notes.append(f"{formats.TIMES} {formats.plural(int(failed.sum()), 'trial')} without a score")
     box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5, "alpha": 0.85}
-    place = {"x": 0.99, "y": 0.075, "ha": "right"} if maximise else {"x": 0.99, "y": 0.9, "ha": "right"}
     if notes:
-        axes.text(
-            **place, s="    ".join(notes), transform=axes.transAxes, color=MUTED, fontsize=8.5, bbox=box, zorder=4
-        )
+        style: dict[str, Any] = {"ha": "right", "color": MUTED, "fontsize": 8.5, "bbox": box, "zorder": 4}
+        axes.text(0.99, 0.075 if maximise else 0.9, "    ".join(notes), transform=axes.transAxes, **style)
 
 
 def _value_axis(axes: Axes, column: Sequence[object]) -> tuple[NDArray[np.float64], list[NDArray[np.intp]]]:
@@ -446,10 +477,12 @@ def _value_axis(axes: Axes, column: Sequence[object]) -> tuple[NDArray[np.float6
     choices = list(dict.fromkeys(present))
     numbers = np.array([value if isinstance(value, int | float) else np.nan for value in column], float)
     numeric = not any(isinstance(value, str) for value in choices)
-    if numeric and len(choices) > 8:
+    if numeric and (len(choices) > 8 or len(choices) > 0.6 * len(present) > 2):
         known = numbers[np.isfinite(numbers)]
         if known.min() > 0 and known.max() >= 10 * known.min():
             _log(axes, "x", known)
+            pad = (known.max() / known.min()) ** 0.06
+            axes.set_xlim(known.min() / pad, known.max() * pad)
         else:
             axes.xaxis.set_major_locator(ticks.MaxNLocator(4))
         return numbers, []
@@ -468,8 +501,10 @@ def _value_axis(axes: Axes, column: Sequence[object]) -> tuple[NDArray[np.float6
 
 
 def _tilt(axes: Axes, values: Sequence[object]) -> None:
-    """Turn the tick labels of many or long choices, which would run into each other."""
-    if sum(len(formats.value(value)) + 1 for value in values) > 30:
+    """Turn the tick labels of many or long choices, where two neighbours would run into each other."""
+    lengths = [len(formats.value(value)) for value in values]
+    closest = max((sum(pair) / 2 for pair in pairwise(lengths)), default=0)
+    if closest + 1 > 30 / len(values):  # characters that fit into a third of the report's width
         axes.tick_params(axis="x", labelrotation=35)
         for tick in axes.get_xticklabels():
             tick.set(ha="right", rotation_mode="anchor")
@@ -477,18 +512,18 @@ def _tilt(axes: Axes, values: Sequence[object]) -> None:
 
 def _measure_axis(axes: Axes, measure: str, figures: NDArray[np.float64]) -> None:
     if measure == "val_accuracy":
-        axes.yaxis.set_major_formatter(ticks.FuncFormatter(_percent_tick))
+        _percent_axis(axes)
     elif figures.size and figures.min() > 0 and figures.max() > 10 * figures.min():
         _log(axes, "y", figures)
         axes.set_title(f"{axes.get_title(loc='left')} (log)")
     elif figures.size:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.08 * figures.max())
 
 
 def _objective_axis(axes: Axes, objective: str) -> None:
     axes.set_ylabel(formats.words(objective))
     if "accuracy" in objective:
-        axes.yaxis.set_major_formatter(ticks.FuncFormatter(_percent_tick))
+        _percent_axis(axes)
 
 
 def _log(axes: Axes, which: str, figures: NDArray[np.float64]) -> None:
@@ -502,15 +537,22 @@ def _log(axes: Axes, which: str, figures: NDArray[np.float64]) -> None:
     axis.set_minor_formatter(ticks.NullFormatter())
 
 
-def _percent_tick(share: float, _position: int) -> str:
-    return f"{round(100 * share, 4):g}{formats.NBSP}%"
+def _certainty(probability: float) -> str:
+    if probability >= 0.9995:
+        return f">{formats.NBSP}{formats.percent(0.999, 1)}"
+    return formats.percent(probability, 1 if probability >= 0.995 else 0)
 
 
-def _epoch_colour(level: int, levels: Sequence[int]) -> tuple[float, ...]:
-    return tuple(EPOCHS(levels.index(level) / (len(levels) - 1) if len(levels) > 1 else 0.6))
+def _percent_axis(axes: Axes) -> None:
+    axes.yaxis.set_major_locator(ticks.MaxNLocator(7, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(ticks.FuncFormatter(lambda share, _: f"{round(100 * share, 4):g}{formats.NBSP}%"))
 
 
-def _dot(colour: str | tuple[float, ...], label: str) -> Line2D:
+def _epoch_colour(level: int, levels: Sequence[int]) -> str:
+    return to_hex(EPOCHS(levels.index(level) / (len(levels) - 1) if len(levels) > 1 else 0.6))
+
+
+def _dot(colour: str, label: str) -> Line2D:
     return Line2D([], [], linestyle="none", marker="o", markersize=5, markeredgewidth=0, color=colour, label=label)
 
 

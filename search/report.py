@@ -19,6 +19,7 @@ from search import discussion, formats, plots
 from search.errors import WorkError
 from search.evidence import Exercise, Method, Sweep, Trial, read_exercise
 from search.store import write_text
+from search.summary import describe_domain
 
 LAB_ORDER = ("single", "hidden", "multiclass")
 MEASURES = {
@@ -70,6 +71,8 @@ def write_lab_report(results: Path) -> Path:
         "missing": [f"python search_{name}.py" for name in LAB_ORDER if name not in names],
         "losses": _data_uri(plots.png(plots.lab_losses(histories))) if histories else "",
         "discussion": discussion.lab_discussion(exercises),
+        "dates": sorted({_moment(str(step["started"]))[:10] for e in exercises for step in e.steps.values()}),
+        "sources": sorted({str(exercise.data["source"]) for exercise in exercises}),
         "epochs": sorted({exercise.final.epochs for exercise in exercises if exercise.final is not None}),
     }
     return _write_page(results / "report.html", title="Hyper-parameter search on MNIST", exercises=views, lab=lab)
@@ -118,14 +121,14 @@ def _drawings(exercise: Exercise) -> dict[str, Callable[[], Figure]]:
             drawings["misread"] = partial(plots.misread, **vars(final.misread), classes=exercise.classes)
     ended = [trial for trial in exercise.trials if trial.status in ("COMPLETED", "FAILED")]
     completed = [trial for trial in ended if trial.status == "COMPLETED"]
-    aim = {"objective": exercise.objective, "maximise": exercise.maximise}
     if completed:
         drawings["search"] = partial(
             plots.search_progress,
             [_score(exercise, trial) for trial in ended],
             [trial.epochs for trial in ended],
             [_spent(trial) for trial in ended],
-            **aim,
+            exercise.objective,
+            exercise.maximise,
         )
         longest = discussion.last_of_each(completed)
         settings = {
@@ -137,7 +140,8 @@ def _drawings(exercise: Exercise) -> dict[str, Callable[[], Figure]]:
                 settings,
                 [_score(exercise, trial) for trial in longest],
                 [trial.epochs for trial in longest],
-                **aim,
+                exercise.objective,
+                exercise.maximise,
             )
     for sweep in exercise.sweeps:
         start = exercise.start.get(sweep.name)
@@ -146,7 +150,7 @@ def _drawings(exercise: Exercise) -> dict[str, Callable[[], Figure]]:
 
 
 def _sweep_plot(sweep: Sweep) -> str:
-    return f"sweep_{sweep.name}"
+    return f"sweep_{sweep.name}".replace("/", "_")  # a hyper-parameter of a named scope has slashes in its name
 
 
 def _score(exercise: Exercise, trial: Trial) -> float:
@@ -187,13 +191,14 @@ def _view(exercise: Exercise, images: dict[str, str]) -> dict[str, Any]:
         "pending": pending,
         "final": final,
         "methods": _methods_table(exercise),
+        "seeds": max((method.repeats for method in final.methods.values()), default=1) if final else 1,
         "lab_row": _lab_row(exercise),
         "search": _search_view(exercise) if exercise.trials else None,
         "sweeps": [
             {
                 "name": formats.words(sweep.name),
                 "image": images[_sweep_plot(sweep)],
-                "sentence": discussion.sweep_sentence(exercise, sweep),
+                "sentence": f"{discussion.sweep_finding(sweep)} {discussion.sweep_details(sweep)}",
                 "rows": _sweep_rows(exercise, sweep),
                 "about": _sweep_about(sweep),
             }
@@ -216,7 +221,10 @@ def _methods_table(exercise: Exercise) -> list[tuple[str, list[tuple[str, str]]]
         settings = [exercise.start, best.hyperparameters if best else {}]
     names = list(dict.fromkeys(name for chosen in settings for name in chosen))
     rows = [
-        (formats.words(name), [(formats.value(chosen[name]) if name in chosen else "–", "") for chosen in settings])
+        (
+            formats.words(name),
+            [(formats.value(chosen[name]) if name in chosen else formats.ABSENT, "") for chosen in settings],
+        )
         for name in names
     ]
     if final is None:
@@ -241,8 +249,8 @@ def _measured(method: Method, measure: str) -> tuple[str, str]:
     if method.repeats < 2:
         return figure, ""
     mean, deviation, n = discussion.mean_and_deviation(method.seeds[measure])
-    note = f"{formats.spread(measure, mean, deviation)}, n = {n}" if n > 1 else f"{n} finite"
-    return figure, note if n == method.repeats else f"{note} of {formats.plural(method.repeats, 'seed')}"
+    lost = "" if n == method.repeats else f", {n} of {formats.plural(method.repeats, 'seed')}"
+    return figure, f"{formats.spread(measure, mean, deviation)}{lost}"
 
 
 def _lab_row(exercise: Exercise) -> dict[str, Any] | None:
@@ -252,8 +260,9 @@ def _lab_row(exercise: Exercise) -> dict[str, Any] | None:
     final = exercise.final
     return {
         "epochs": final.epochs,
+        "seeds": max(method.repeats for method in final.methods.values()),
         "majority": formats.percent(final.majority_accuracy),
-        "p": formats.p_value(final.p_value),
+        "p": formats.p_value(final.p_value).removeprefix("p ").removeprefix("= "),
         **{
             name: {
                 **{measure: _measured(method, measure) for measure in MEASURES},
@@ -271,16 +280,23 @@ def _search_view(exercise: Exercise) -> dict[str, Any]:
     # Trials without a finite score come last whatever the direction.
     ranked = sorted(completed, key=lambda trial: np.nan_to_num(sign * _score(exercise, trial), nan=math.inf))
     names = list(dict.fromkeys(name for trial in trials for name in trial.hyperparameters))
+    wordy = {name for trial in trials for name, value in trial.hyperparameters.items() if isinstance(value, str)}
     return {
         "plan": _plan(exercise),
         "budget": _budget(exercise),
-        "names": [formats.words(name) for name in names],
+        "space": [
+            (formats.words(str(hp["name"])), describe_domain(hp), str(hp["conditions"]) or formats.ABSENT)
+            for hp in exercise.steps.get("search", {}).get("space", [])
+        ],
+        "names": [(formats.words(name), name in wordy) for name in names],
         "objective": formats.words(exercise.objective),
         "best": [
             {
                 "id": trial.trial_id,
                 "chosen": exercise.best is not None and trial.trial_id == exercise.best.trial_id,
-                "settings": [formats.value(trial.hyperparameters.get(name, "–")) for name in names],
+                "settings": [
+                    (formats.value(trial.hyperparameters.get(name, formats.ABSENT)), name in wordy) for name in names
+                ],
                 "epochs": f"{trial.epochs}",
                 "from": trial.promoted_from,
                 "score": formats.metric(exercise.objective, _score(exercise, trial)),
@@ -343,7 +359,7 @@ def _budget(exercise: Exercise) -> list[dict[str, str]]:
                 "epochs": formats.count(max(trial.epochs for trial in trials)),
                 "spent": formats.count(sum(_spent(trial) for trial in trials)),
                 "seconds": formats.duration(float(np.nansum([trial.seconds for trial in trials]))),
-                "best": formats.metric(exercise.objective, best) if scores else "–",
+                "best": formats.metric(exercise.objective, best) if scores else formats.ABSENT,
             }
         )
     return rows
@@ -383,11 +399,11 @@ def _steps_table(exercise: Exercise) -> list[dict[str, str]]:
     return [
         {
             "step": formats.words(name),
-            "command": str(step.get("command", "–")),
-            "seed": str(step.get("seed", "–")),
-            "workers": str(step.get("workers", "–")),
-            "started": _moment(str(step.get("started", "–"))),
-            "seconds": formats.duration(float(step["seconds"])) if "seconds" in step else "–",
+            "command": str(step.get("command", formats.ABSENT)),
+            "seed": str(step.get("seed", formats.ABSENT)),
+            "workers": str(step.get("workers", formats.ABSENT)),
+            "started": _moment(str(step.get("started", formats.ABSENT))),
+            "seconds": formats.duration(float(step["seconds"])) if "seconds" in step else formats.ABSENT,
         }
         for name, step in exercise.steps.items()
     ]

@@ -86,12 +86,13 @@ def retrain(
             checkpoint.restore(checkpoint.read(job.state, job.identity(exercise.name, source.sha256)), model)
             probabilities = np.asarray(model.predict(test.x, batch_size=trainer.EVALUATION_BATCH, verbose=0))
             predicted = _classes(probabilities)
+            correct = int((predicted == labels).sum())
             run = {
                 "seed": k,
                 **{metric: series[-1] for metric, series in outcome.history.items()},
                 "test_loss": trainer.Evaluation(model, test.x, test.y).run()["loss"],
-                "test_accuracy": float((predicted == labels).mean()),
-                "test_correct": int((predicted == labels).sum()),
+                "test_accuracy": correct / len(labels),
+                "test_correct": correct,
                 "seconds": round(sum(outcome.epoch_seconds), 3),
             }
             runs.append(run)
@@ -101,7 +102,7 @@ def retrain(
                     "hyperparameters": dict(values),
                     "parameters": outcome.parameters,
                     **{key: value for key, value in run.items() if key != "seed"},
-                    "interval": statistics.wilson_interval(run["test_correct"], len(labels)),
+                    "interval": statistics.wilson_interval(correct, len(labels)),
                     "confusion": _confusion(labels, predicted, len(task.classes)),
                 }
                 _write_history(folder / ("history.csv" if name == "tuned" else f"{name}_history.csv"), outcome.history)
@@ -146,7 +147,7 @@ def _write_model(path: Path, model: keras.Model) -> None:
     os.replace(temporary, path)
 
 
-def _write_misread(path: Path, x: NDArray[np.float32], labels: NDArray[np.intp], probabilities: NDArray[Any]) -> None:
+def _write_misread(path: Path, x: NDArray[np.uint8], labels: NDArray[np.intp], probabilities: NDArray[Any]) -> None:
     predicted = _classes(probabilities)
     if probabilities.shape[1] == 1:
         confidence = np.where(predicted == 1, probabilities[:, 0], 1 - probabilities[:, 0])
@@ -156,7 +157,7 @@ def _write_misread(path: Path, x: NDArray[np.float32], labels: NDArray[np.intp],
     shown = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISREAD_SHOWN]
     store.write_npz(
         path,
-        images=np.rint(x[shown] * 255).astype(np.uint8),
+        images=x[shown],
         index=shown,
         label=labels[shown],
         predicted=predicted[shown],

@@ -97,15 +97,17 @@ class HyperbandOracle(_SeededOracle, keras_tuner.oracles.HyperbandOracle):  # ty
     """Hyperband, Algorithm 1 of Li et al., JMLR 18 (2018), with its symbols R, eta, s, n_i and r_i.
 
     Differs from KerasTuner's: rung sizes are the paper's floor(n * eta^-i); a rung is compared when all its trials have
-    ended, so the promoted are the same whichever worker was faster; failed trials leave their rung and do not stall
-    it; ties go to the older trial. Rungs are asked for in one fixed order that lets the next bracket's trials run
-    while a rung is waited for.
+    ended, so that a trial's id, and with it its seed, does not depend on which worker was faster; failed trials leave
+    their rung and do not stall it; ties go to the older trial. Rungs are asked for in one fixed order that lets the
+    next bracket's trials run while a rung is waited for.
     """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(factor=FACTOR, hyperband_iterations=1, **kwargs)
         s_max = self._get_num_brackets() - 1
-        self._brackets = [{"bracket_num": s, "rounds": [[] for _ in range(s + 1)]} for s in range(s_max, -1, -1)]
+        self._brackets: list[dict[str, Any]] = [
+            {"bracket_num": s, "rounds": [[] for _ in range(s + 1)]} for s in range(s_max, -1, -1)
+        ]
         self._current_bracket = 0
 
     @property

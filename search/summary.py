@@ -77,7 +77,9 @@ def _trials_table(title: str, rows: list[dict[str, str]], names: list[str]) -> T
     table.add_column("configuration", overflow="fold")
     for row in rows:
         figures = [f"{float(row[figure]):.4f}" if row[figure] else "-" for figure in FIGURES]
-        table.add_row(row["trial_id"], row["epochs"], *figures, one_line({name: row[name] for name in names if row[name]}))
+        table.add_row(
+            row["trial_id"], row["epochs"], *figures, one_line({name: row[name] for name in names if row[name]})
+        )
     return table
 
 

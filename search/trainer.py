@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,12 +15,12 @@ from numpy.typing import NDArray
 
 EVALUATION_BATCH = 1000
 
-# XLA removes the graph executor's overhead, a cost a step, and asks for compiling, a cost a program: it pays once
-# the epochs that are left hold more steps than XLA_BREAK_EVEN_STEPS. Measured in benchmarks/.
-XLA_BREAK_EVEN_STEPS = 12_000
+# XLA removes the graph executor's overhead and asks for 0.5 to 0.7 s of compiling. On a CPU core that overhead is 40 to
+# 230 microseconds a step, growing with the number of weights to update: XLA pays where steps times weights exceed this.
+XLA_BREAK_EVEN = 20_000
 
-# On a CPU XLA draws random numbers and convolves 8 to 75 times slower than the graph's kernels do.
-SLOW_IN_XLA_ON_CPU = ("Conv", "DepthwiseConv", "Random", "Pool")
+# What XLA does 8 to 75 times slower than the graph's kernels on a CPU, or, for random numbers, differently from Keras.
+NOT_FOR_XLA = ("Conv", "Pool", "Random")
 
 
 def fit(
@@ -45,7 +46,7 @@ def fit(
         initial_epoch: the epoch to start from.
         validation_data: examples that are evaluated after every epoch, as ``val_`` metrics.
         callbacks: Keras callbacks; those that want every batch are refused.
-        seed: epoch e visits the examples in :func:`epoch_order` of ``(*seed, e)``; None draws a seed from NumPy.
+        seed: epoch e visits the examples in :func:`epoch_order` of ``(*seed, e)``; None draws one from ``random``.
         milestones: the epochs, ascending, at which this training was, is or will be continued by another call; None
             where one call does it all. XLA compiles from the first stretch between them that is long enough, so the
             result does not depend on where the calls begin and end.
@@ -61,8 +62,10 @@ def fit(
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; expected at least 1")
     if seed is None:
-        seed = (int(np.random.randint(2**31)),)
-    xla_from = first_xla_epoch(len(x) // batch_size, milestones or (initial_epoch, epochs))
+        seed = (random.randrange(2**31),)
+    xla_from = first_xla_epoch(
+        len(x) // batch_size * len(model.trainable_variables), milestones or (initial_epoch, epochs)
+    )
     container = keras.callbacks.CallbackList(
         list(callbacks),
         add_history=True,
@@ -94,16 +97,21 @@ def epoch_order(n: int, seed: Sequence[int]) -> NDArray[np.int32]:
     return np.random.default_rng(list(seed)).permutation(n).astype(np.int32)
 
 
-def first_xla_epoch(steps: int, milestones: Sequence[int]) -> float:
-    """The first epoch that XLA should compile, epochs having ``steps`` steps each; infinity where it never pays."""
+def first_xla_epoch(updates: int, milestones: Sequence[int]) -> float:
+    """The first epoch that XLA should compile; infinity where it never pays.
+
+    Args:
+        updates: steps an epoch times weights a step updates.
+        milestones: see :func:`fit`.
+    """
     for begin, end in itertools.pairwise((0, *milestones)):
-        if (end - begin) * steps > XLA_BREAK_EVEN_STEPS:
+        if (end - begin) * updates > XLA_BREAK_EVEN:
             return begin
     return math.inf
 
 
 class Program:
-    """An epoch of training and its evaluation, compiled for one model, one batch size and one data set."""
+    """An epoch of training and its evaluation, compiled for one model and one data set."""
 
     def __init__(
         self, model: keras.Model, x: Any, y: Any, batch_size: int, validation_data: tuple[Any, Any] | None = None
@@ -111,47 +119,61 @@ class Program:
         self.model = model
         self.batch_size = batch_size
         self.x, self.y = tf.convert_to_tensor(x), tf.convert_to_tensor(y)
-        model.optimizer.build(model.trainable_variables)
-        self._compiled: dict[bool, Any] = {}
+        _create_variables(model, self.x[:1], self.y[:1])
+        order = tf.TensorSpec((None,), tf.int32)
+        self._graph = _concrete(self._train, order, tf.TensorSpec((), tf.int32))
+        self._xla: Any = None
         self._evaluate = None if validation_data is None else Evaluation(model, *validation_data)
 
     def run(self, order: NDArray[np.int32], xla: bool) -> dict[str, float]:
-        """Trains on every example once, in ``order``, evaluates, and returns the epoch's metrics."""
+        """Trains on the examples in ``order``, evaluates, and returns the epoch's metrics.
+
+        With ``xla``, XLA compiles the whole batches and the graph does the short one, since XLA would compile the step
+        a second time for it; a model that XLA would slow down or train differently stays with the graph.
+        """
         self.model.reset_metrics()
-        train = self._compile(xla and not self._slow_in_xla())
-        logs = {name: float(value) for name, value in train(tf.constant(order)).items()}
+        rest = order
+        if xla and self._suits_xla():
+            whole = len(order) // self.batch_size * self.batch_size
+            if self._xla is None:
+                self._xla = _concrete(self._train_whole_batches, tf.TensorSpec((whole,), tf.int32), jit_compile=True)
+            self._xla(tf.constant(order[:whole]))
+            rest = order[whole:]
+        logs = _floats(self._graph(tf.constant(rest), tf.constant(self.batch_size)))
         if self._evaluate is not None:
             logs.update({f"val_{name}": value for name, value in self._evaluate.run().items()})
         return logs
 
-    def _epoch(self, order: tf.Tensor) -> dict[str, tf.Tensor]:
-        steps, rest = divmod(self.x.shape[0], self.batch_size)
+    def _train(self, order: tf.Tensor, batch_size: tf.Tensor) -> dict[str, tf.Tensor]:
+        n = tf.shape(order)[0]
 
-        def step(i: tf.Tensor) -> tuple[tf.Tensor]:
-            self._step(tf.slice(order, [i * self.batch_size], [self.batch_size]))
-            return (i + 1,)
+        def step(start: tf.Tensor) -> tuple[tf.Tensor]:
+            end = tf.minimum(start + batch_size, n)
+            self._step(order[start:end])
+            return (end,)
 
-        tf.while_loop(lambda i: i < steps, step, (tf.constant(0),))
-        if rest:
-            self._step(order[steps * self.batch_size :])
+        tf.while_loop(lambda start: start < n, step, (tf.constant(0),))
         result: dict[str, tf.Tensor] = self.model.get_metrics_result()
         return result
+
+    def _train_whole_batches(self, order: tf.Tensor) -> None:
+        def step(start: tf.Tensor) -> tuple[tf.Tensor]:
+            self._step(tf.slice(order, [start], [self.batch_size]))
+            return (start + self.batch_size,)
+
+        tf.while_loop(lambda start: start < order.shape[0], step, (tf.constant(0),))
 
     def _step(self, indices: tf.Tensor) -> None:
         self.model.train_step((tf.gather(self.x, indices), tf.gather(self.y, indices)))
 
-    def _compile(self, xla: bool) -> Any:
-        if xla not in self._compiled:
-            function = tf.function(self._epoch, autograph=False, jit_compile=xla)
-            self._compiled[xla] = function.get_concrete_function(tf.TensorSpec((self.x.shape[0],), tf.int32))
-        return self._compiled[xla]
-
-    def _slow_in_xla(self) -> bool:
+    def _suits_xla(self) -> bool:
         if tf.config.list_logical_devices("GPU"):
-            return False
-        graph = self._compile(False).graph.as_graph_def()
+            return True
+        if self.model.non_trainable_variables:
+            return False  # seeds of random layers; batch statistics, which XLA sums in another order
+        graph = self._graph.graph.as_graph_def()
         nodes = itertools.chain(graph.node, *(function.node_def for function in graph.library.function))
-        return any(slow in operation for operation in {node.op for node in nodes} for slow in SLOW_IN_XLA_ON_CPU)
+        return not any(kind in operation for operation in {node.op for node in nodes} for kind in NOT_FOR_XLA)
 
 
 class Evaluation:
@@ -160,12 +182,13 @@ class Evaluation:
     def __init__(self, model: keras.Model, x: Any, y: Any) -> None:
         self.model = model
         self.x, self.y = tf.convert_to_tensor(x), tf.convert_to_tensor(y)
-        self._function = tf.function(self._metrics, autograph=False).get_concrete_function()
+        _create_variables(model, self.x[:1], self.y[:1])
+        self._graph = _concrete(self._metrics)
 
     def run(self) -> dict[str, float]:
         """Returns each metric's value."""
         self.model.reset_metrics()
-        return {name: float(value) for name, value in self._function().items()}
+        return _floats(self._graph())
 
     def _metrics(self) -> dict[str, tf.Tensor]:
         n = self.x.shape[0]
@@ -178,6 +201,21 @@ class Evaluation:
         tf.while_loop(lambda start: start < n, step, (tf.constant(0),))
         result: dict[str, tf.Tensor] = self.model.get_metrics_result()
         return result
+
+
+def _create_variables(model: keras.Model, x: tf.Tensor, y: tf.Tensor) -> None:
+    """Those of the optimizer and the metrics, which TensorFlow would otherwise trace every program a second time for."""
+    model.optimizer.build(model.trainable_variables)
+    if not all(metric.variables for metric in model.metrics):
+        model.test_step((x, y))
+
+
+def _concrete(function: Any, *signature: tf.TensorSpec, jit_compile: bool = False) -> Any:
+    return tf.function(function, autograph=False, jit_compile=jit_compile).get_concrete_function(*signature)
+
+
+def _floats(metrics: dict[str, tf.Tensor]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}
 
 
 def _refuse_batch_callbacks(callbacks: Sequence[keras.callbacks.Callback]) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 from search import data, exercise
 from search.errors import WorkError
 
-
 SECONDS_BETWEEN_STATES = 10.0
 
 
@@ -139,7 +138,7 @@ def _latest_state(job: Job, identity: dict[str, Any]) -> tuple[Any, list[str]]:
     """The furthest usable state, None for fresh weights, and a line for each that is damaged: training repeats its epochs."""
     from search import checkpoint, store
 
-    notes = []
+    notes: list[str] = []
     for path in (job.state, job.resume_from):
         if path is None or not path.exists():
             continue

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.forkserver
+import multiprocessing.resource_tracker
 import os
 import signal
 import sys
@@ -16,7 +18,6 @@ from typing import Protocol
 import pebble
 
 from search.trial import Job, Outcome, Stopped, Trainer
-
 
 MAX_RETRIES = 2  # of a job whose worker died or overran its limit
 
@@ -67,6 +68,11 @@ class LocalPool:
         self._time_limit = time_limit
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["search.runtime"])
+        # A terminal that closes hangs up on the whole group; the driver decides what becomes of the others.
+        hang_up = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        multiprocessing.resource_tracker.ensure_running()
+        multiprocessing.forkserver.ensure_running()
+        signal.signal(signal.SIGHUP, hang_up)
         self._pool = pebble.ProcessPool(
             max_workers=size, context=context, initializer=_start_worker, initargs=(script, source)
         )
@@ -80,7 +86,7 @@ class LocalPool:
 
     def close(self) -> None:
         """See :class:`Workers`."""
-        self._pool.stop()
+        self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
 
 

@@ -1,0 +1,273 @@
+"""Images and labels: every layout gives the same arrays, the test images stay sealed, damaged bytes are refused."""
+
+import gzip
+import hashlib
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from search import data
+from search.errors import RequestError
+from tests.conftest import ROOT
+
+IDX_NAMES = {
+    "x_train": "train-images-idx3-ubyte",
+    "y_train": "train-labels-idx1-ubyte",
+    "x_test": "t10k-images-idx3-ubyte",
+    "y_test": "t10k-labels-idx1-ubyte",
+}
+N = 11_000  # the fewest training images that are accepted
+TEST = 6000
+
+
+def idx_bytes(array):
+    """The format of http://yann.lecun.com/exdb/mnist, written from its description."""
+    return bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape) + array.tobytes()
+
+
+def write_idx(folder, arrays, gz=False):
+    folder.mkdir(exist_ok=True)
+    for key, name in IDX_NAMES.items():
+        content = idx_bytes(arrays[key])
+        path = folder / (name + ".gz" * gz)
+        path.write_bytes(gzip.compress(content, 1) if gz else content)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def mnist():
+    with np.load(data.EMBEDDED) as file:
+        return {key: file[key] for key in IDX_NAMES}
+
+
+@pytest.fixture(scope="module")
+def small(mnist):
+    return {
+        "x_train": mnist["x_train"][:N],
+        "y_train": mnist["y_train"][:N],
+        "x_test": mnist["x_test"][:TEST],
+        "y_test": mnist["y_test"][:TEST],
+    }
+
+
+@pytest.fixture
+def small_npz(tmp_path, small):
+    np.savez(tmp_path / "small.npz", **small)
+    return tmp_path / "small.npz"
+
+
+def test_the_embedded_images_are_the_four_idx_files(mnist):
+    license_text = (ROOT / "search" / "MNIST-LICENSE.md").read_text()
+    stated = re.findall(r"\b[0-9a-f]{32}\b", license_text)
+    rebuilt = [hashlib.md5(idx_bytes(mnist[key])).hexdigest() for key in IDX_NAMES]
+    assert rebuilt == stated
+
+
+def test_split_is_the_first_50000_and_the_last_10000(mnist):
+    source, task = data.load(), data.TASKS["digits"]
+    train, validation = data.training_examples(source, task), data.validation_examples(source, task)
+    assert np.array_equal(train.x, mnist["x_train"][:50_000])
+    assert np.array_equal(train.y, mnist["y_train"][:50_000])
+    assert np.array_equal(validation.x, mnist["x_train"][50_000:])
+    assert np.array_equal(validation.y, mnist["y_train"][50_000:])
+    assert (source.name, source.test_images, source.location) == ("MNIST, embedded", 10_000, data.EMBEDDED)
+
+
+def test_examples_are_the_pixels_as_they_are_stored(small_npz, small):
+    source, task = data.load(str(small_npz)), data.TASKS["zero"]
+    for examples, n in (
+        (data.training_examples(source, task), N - 10_000),
+        (data.validation_examples(source, task), 10_000),
+        (data.test_examples(source, task), TEST),
+    ):
+        assert (examples.x.shape, examples.x.dtype) == ((n, 28, 28), np.uint8)
+        assert len(examples.y) == n
+    assert np.array_equal(data.test_examples(source, task).x, small["x_test"])
+
+
+def test_targets_of_each_task():
+    labels = np.arange(10, dtype=np.uint8)
+    zero, digits = data.TASKS["zero"].targets(labels), data.TASKS["digits"].targets(labels)
+    assert (zero.shape, zero.dtype, zero.ravel().tolist()) == ((10, 1), np.float32, [1.0] + [0.0] * 9)
+    assert (digits.shape, digits.dtype, digits.tolist()) == ((10,), np.int32, list(range(10)))
+    assert data.TASKS["zero"].classes == ("not 0", "0")
+    assert data.TASKS["digits"].classes == tuple("0123456789")
+
+
+@pytest.mark.parametrize("gz", [False, True], ids=["plain", "gz"])
+@pytest.mark.parametrize("pattern", ["dashes", "dots"])
+def test_idx_folder_gives_the_arrays_of_the_npz(tmp_path, small_npz, small, gz, pattern):
+    folder = write_idx(tmp_path / "idx", small, gz)
+    if pattern == "dots":  # as some distributions name them: train-images.idx3-ubyte
+        for path in list(folder.iterdir()):
+            path.rename(path.with_name(path.name.replace("-idx", ".idx")))
+    ours, theirs = data.load(str(folder)), data.load(str(small_npz))
+    assert np.array_equal(ours.images, theirs.images)
+    assert np.array_equal(ours.labels, theirs.labels)
+    assert (ours.sha256, ours.test_images) == (theirs.sha256, theirs.test_images)
+    task = data.TASKS["digits"]
+    a, b = data.test_examples(ours, task), data.test_examples(theirs, task)
+    assert np.array_equal(a.x, b.x)
+    assert np.array_equal(a.y, b.y)
+
+
+def test_labels_of_any_integer_type_are_the_same(tmp_path, small_npz, small):
+    for dtype in (">i4", np.int64, np.uint16):
+        np.savez(tmp_path / "other.npz", **{**small, "y_train": small["y_train"].astype(dtype)})
+        assert data.load(str(tmp_path / "other.npz")).sha256 == data.load(str(small_npz)).sha256
+
+
+def test_the_order_in_memory_does_not_matter(tmp_path, small_npz, small):
+    np.savez(tmp_path / "fortran.npz", **{**small, "x_train": np.asfortranarray(small["x_train"])})
+    assert data.load(str(tmp_path / "fortran.npz")).sha256 == data.load(str(small_npz)).sha256
+
+
+def test_the_downloaded_file_of_keras(tmp_path, monkeypatch, small_npz):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".keras" / "datasets").mkdir(parents=True)
+    small_npz.rename(tmp_path / ".keras" / "datasets" / "mnist.npz")
+    assert data.load("keras").name == "keras"
+
+
+@pytest.mark.parametrize(
+    ("key", "changes"), [("x_train", True), ("y_train", True), ("x_test", False), ("y_test", False)]
+)
+def test_fingerprint_is_of_the_training_images_and_labels(tmp_path, small_npz, small, key, changes):
+    array = small[key].copy()
+    array.flat[-1] ^= 1
+    np.savez(tmp_path / "other.npz", **{**small, key: array})
+    assert (data.load(str(tmp_path / "other.npz")).sha256 != data.load(str(small_npz)).sha256) == changes
+
+
+def spoil(path, start, size):
+    content = bytearray(path.read_bytes())
+    content[start : start + size] = b"\xaa" * size
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("key", ["x_test", "y_test"])
+def test_a_search_runs_on_though_the_test_set_is_damaged(small_npz, small, key):
+    """Were a single test image or label read, the archive's checksum would tell."""
+    spoil(small_npz, small_npz.read_bytes().index(small[key].tobytes()) + 5000, 50)  # zipfile reads 4 KiB at a time
+    source = data.load(str(small_npz))
+    assert source.test_images == TEST
+    with pytest.raises(RequestError, match=f"Bad CRC-32 for file '{key}.npy'"):
+        data.test_examples(source, data.TASKS["zero"])
+
+
+@pytest.mark.parametrize("key", ["x_test", "y_test"])
+def test_a_search_runs_on_though_an_idx_test_file_is_damaged(tmp_path, small, key):
+    folder = write_idx(tmp_path / "idx", small, gz=True)
+    path = folder / f"{IDX_NAMES[key]}.gz"
+    spoil(path, path.stat().st_size - 8, 4)
+    source = data.load(str(folder))
+    assert source.test_images == TEST
+    with pytest.raises(RequestError, match="CRC check failed"):
+        data.test_examples(source, data.TASKS["zero"])
+
+
+def test_the_plain_idx_test_files_are_not_read_by_a_search(tmp_path, small, monkeypatch):
+    folder = write_idx(tmp_path / "idx", small)
+    read, read_bytes = [], Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or read_bytes(path))
+    source = data.load(str(folder))
+    assert read == [IDX_NAMES["x_train"], IDX_NAMES["y_train"]]
+    data.test_examples(source, data.TASKS["zero"])
+    assert read[2:] == [IDX_NAMES["x_test"], IDX_NAMES["y_test"]]
+
+
+EASY = {
+    "x_train": np.zeros((N, 28, 28), np.uint8),
+    "y_train": np.zeros(N, np.uint8),
+    "x_test": np.zeros((10, 28, 28), np.uint8),
+    "y_test": np.zeros(10, np.uint8),
+}
+FUZZ = settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+@st.composite
+def damage(draw):
+    """(position as a share of the length, new byte) for each change, and the share of the length that is kept."""
+    share = st.floats(0, 1, exclude_max=True)
+    ends = st.one_of(share, share.map(lambda x: x / 500), share.map(lambda x: 1 - x / 50 - 1e-9))  # headers, directory
+    changes = draw(st.lists(st.tuples(ends, st.integers(0, 255)), max_size=4))
+    return changes, draw(st.one_of(st.just(1.0), share))
+
+
+def apply(damage, content):
+    changes, kept = damage
+    content = bytearray(content)
+    for share, byte in changes:
+        content[int(share * len(content))] = byte
+    return bytes(content[: int(kept * len(content))])
+
+
+def load_all(path):
+    """Reads everything; whatever is wrong with it must be a RequestError of one line."""
+    try:
+        data.test_examples(data.load(str(path)), data.TASKS["digits"])
+    except RequestError as error:
+        refusal = str(error)
+    else:
+        return
+    assert len(refusal.splitlines()) == 1
+    assert "--data" in refusal
+
+
+@FUZZ
+@given(damage())
+def test_a_damaged_npz_is_refused_or_right(tmp_path, damage):
+    path = tmp_path / "valid.npz"
+    if not path.exists():
+        np.savez_compressed(path, **EASY)
+    (tmp_path / "damaged.npz").write_bytes(apply(damage, path.read_bytes()))
+    load_all(tmp_path / "damaged.npz")
+
+
+@FUZZ
+@given(
+    st.sampled_from(["x_train.npy", "y_train.npy", "x_test.npy", "y_test.npy"]),
+    st.integers(0, 127),
+    st.integers(0, 255),
+)
+def test_a_damaged_npy_header_is_refused_or_right(tmp_path, member, position, byte):
+    """The archive's checksums are right, so that it is NumPy's header that is read."""
+    valid = tmp_path / "valid.npz"
+    if not valid.exists():
+        np.savez_compressed(valid, **EASY)
+    with zipfile.ZipFile(valid) as source, zipfile.ZipFile(tmp_path / "damaged.npz", "w") as target:
+        for name in source.namelist():
+            content = bytearray(source.read(name))
+            if name == member:
+                content[position] = byte
+            target.writestr(name, bytes(content))
+    load_all(tmp_path / "damaged.npz")
+
+
+@FUZZ
+@given(st.sampled_from(sorted(IDX_NAMES)), st.booleans(), st.integers(0, 17), st.integers(0, 255), damage())
+def test_a_damaged_idx_file_is_refused_or_right(tmp_path, key, gz, position, byte, damage):
+    folder = tmp_path / ("gz" if gz else "plain")
+    if not folder.exists():
+        write_idx(folder, EASY, gz)
+    path = folder / (IDX_NAMES[key] + ".gz" * gz)
+    valid = path.read_bytes()
+    header = bytearray(valid)
+    header[position] = byte
+    try:
+        for content in (bytes(header), apply(damage, valid)):
+            path.write_bytes(content)
+            load_all(folder)
+    finally:
+        path.write_bytes(valid)

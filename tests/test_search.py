@@ -1,0 +1,335 @@
+"""The whole search through its command line: what it leaves, how it goes on after kill -9, what stock KerasTuner reads."""
+
+import contextlib
+import csv
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import keras_tuner
+import pytest
+
+from search import exercise as exercises
+from search import retrain, strategy
+from tests.conftest import NEURON, command, run, write_exercise
+
+BUDGET = ("--max-epochs", 3, "--workers", 2)
+
+
+def trials(results):
+    """``trials.csv`` without the times."""
+    with (results / "small" / "trials.csv").open(newline="") as file:
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
+
+
+def none_left(group, seconds=10):
+    """Whether every process of the group ends in time; one that has ended and that nobody has waited for counts as ended."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        living = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                state, _, its_group = stat.read_text().rpartition(")")[2].split()[:3]
+                if int(its_group) == group and state != "Z":
+                    living.append(stat.parent.name)
+        if not living:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.fixture(scope="module")
+def left_alone(tmp_path_factory, small_data):
+    """A search that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("alone")
+    script = write_exercise(folder, NEURON)
+    out = run(script, "search", *BUDGET, "--data", small_data)
+    return script, folder / "results", out
+
+
+def test_it_prints_the_plan_each_trial_and_the_result(left_alone):
+    _, _, out = left_alone
+    assert "Hyperband, 6 trials, 11 epochs" in out
+    assert "3 to 1, 1 to 3" in out
+    assert "Predicted: about" in out
+    assert "[6/6] trial" in out
+    assert "Searched 6 trials, 11 epochs" in out
+
+
+def test_stock_kerastuner_reloads_the_project_and_prints_its_summary(left_alone, capsys):
+    script, results, _ = left_alone
+    hypermodel = exercises.load(script).hypermodel()
+    tuner = keras_tuner.Hyperband(
+        hypermodel,
+        objective=keras_tuner.Objective("val_accuracy", "max"),
+        max_epochs=3,
+        directory=str(results / "small"),
+        project_name="search",
+    )
+    assert len(tuner.oracle.trials) == 6
+    tuner.results_summary()
+    printed = capsys.readouterr().out
+    best = json.loads((results / "small" / "best.json").read_text())
+    assert f"Score: {best['score']}" in printed
+    assert printed.count("Trial 0") == 6
+    assert tuner.get_best_hyperparameters()[0].values["learning_rate"] == best["hyperparameters"]["learning_rate"]
+
+
+def test_one_worker_and_two_and_none_find_the_same_to_the_last_bit(left_alone, tmp_path, small_data):
+    script, results, _ = left_alone
+    for workers in (0, 1):
+        run(
+            script,
+            "search",
+            *BUDGET[:2],
+            "--workers",
+            workers,
+            "--data",
+            small_data,
+            "--results",
+            tmp_path / str(workers),
+        )
+        assert trials(tmp_path / str(workers)) == trials(results)
+
+
+def test_a_second_run_uses_what_is_there_and_says_so(left_alone, small_data):
+    script, results, _ = left_alone
+    before = {path: path.stat().st_mtime_ns for path in results.rglob("*.json") if "lock" not in path.name}
+    assert "The search is complete (6 trials)" in run(script, "search", *BUDGET, "--data", small_data)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("--seed", 1), "seed was 0 and is now 1"),
+        (("--max-epochs", 4), "max_epochs was 3 and is now 4"),
+        (("--tuner", "random"), "tuner was hyperband and is now random"),
+    ],
+)
+def test_another_request_for_the_same_folder_is_refused(left_alone, small_data, change, said):
+    script, _, _ = left_alone
+    out = run(script, "search", *BUDGET, "--data", small_data, *change, status=2)
+    assert said in out
+    assert "--fresh" in out
+
+
+def test_fresh_sets_the_old_search_aside(left_alone, tmp_path, small_data):
+    script, results, _ = left_alone
+    mine = tmp_path / "results"
+    run(script, "search", *BUDGET, "--data", small_data, "--results", mine)
+    out = run(script, "search", *BUDGET, "--data", small_data, "--results", mine, "--seed", 3, "--fresh")
+    assert "small.old-1" in out
+    old = [
+        trial.relative_to(mine / "small.old-1") for trial in (mine / "small.old-1").glob("search/trial_*/trial.json")
+    ]
+    assert len(old) == 6
+    assert trials(mine) != trials(results)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_over_and_over_it_ends_as_the_one_left_alone(left_alone, tmp_path, small_data, workers):
+    script, results, _ = left_alone
+    luck = random.Random(workers)
+    mine = tmp_path / "results"
+    arguments = ("search", *BUDGET[:2], "--workers", workers, "--data", small_data, "--results", mine)
+    kills = 0
+    for _ in range(60):
+        process = command(script, *arguments, start_new_session=True)
+        begun = time.monotonic()
+        known = len(list(mine.glob("small/search/trial_*/trial.json")))
+        # strike at a random moment after it has got further than the last time, so that the test comes to an end
+        while process.poll() is None and time.monotonic() - begun < 60:
+            if len(list(mine.glob("small/search/trial_*/trial.json"))) > known:
+                time.sleep(luck.random() * 0.3)
+                break
+            time.sleep(0.02)
+        if process.poll() is not None:
+            break
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        kills += 1
+    out, err = process.communicate()
+    assert process.returncode == 0, out + err
+    assert kills >= 2
+    assert trials(mine) == trials(results)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_interrupted_it_saves_says_how_to_go_on_and_leaves_no_worker(tmp_path, small_data, number, status):
+    script = write_exercise(tmp_path, NEURON)
+    process = command(script, "search", *BUDGET, "--data", small_data, start_new_session=True)
+    while not list(tmp_path.glob("results/small/search/trial_*/trial.json")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == status, out + err
+    assert len(err.strip().splitlines()) == 1
+    assert "run the same command again to go on from here" in err
+    assert none_left(process.pid)
+    assert "Going on with the search that was interrupted" in run(script, "search", *BUDGET, "--data", small_data)
+
+
+def test_workers_end_with_a_driver_that_is_killed(tmp_path, small_data):
+    script = write_exercise(tmp_path, NEURON)
+    process = command(script, "search", *BUDGET, "--data", small_data, start_new_session=True)
+    while not list(tmp_path.glob("results/small/search/trial_*/trial.json")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=30)
+    assert none_left(process.pid)
+
+
+def test_a_configuration_that_fails_is_marked_and_the_search_goes_on(tmp_path, small_data):
+    script = write_exercise(
+        tmp_path,
+        """
+        kind = hp.Choice("kind", ["fine", "raises", "diverges"])
+        hp.Float("unused", 0, 1)
+        if kind == "raises":
+            raise ValueError("too large to build")
+        rate = 1e38 if kind == "diverges" else 1e-4
+        layers = [keras.layers.Flatten(), keras.layers.Dense(4), keras.layers.Dense(1)]
+        model = keras.Sequential([keras.Input((28, 28)), *layers])
+        model.compile(keras.optimizers.SGD(rate), loss="mse", metrics=["accuracy"])
+        return model
+        """,
+        start="{'kind': 'fine'}",
+    )
+    script.write_text(
+        script.read_text().replace("keras.layers.Flatten()", "keras.layers.Rescaling(1 / 255), keras.layers.Flatten()")
+    )
+    run(script, "search", "--tuner", "random", "--trials", 12, "--max-epochs", 1, "--data", small_data)
+    rows = trials(tmp_path / "results")
+    messages = {row["kind"]: row["message"] for row in rows}
+    assert {row["kind"]: row["status"] for row in rows} == {
+        "fine": "COMPLETED",
+        "raises": "FAILED",
+        "diverges": "FAILED",
+    }
+    assert messages["raises"] == "build: ValueError: too large to build"
+    assert messages["diverges"].startswith("diverged: the loss is")
+    best = json.loads((tmp_path / "results" / "small" / "best.json").read_text())
+    assert best["hyperparameters"]["kind"] == "fine"
+    printed = run(script, "summary")
+    assert "too large to build" in printed
+
+
+def test_a_worker_that_dies_is_replaced_and_the_trial_marked_after_its_retries(tmp_path, small_data):
+    script = write_exercise(
+        tmp_path,
+        """
+        import os, signal
+        kind = hp.Choice("kind", ["fine", "killed"])
+        hp.Float("unused", 0, 1)
+        if kind == "killed" and os.environ.get("IN_A_TEST_WORKER"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        layers = [keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(1, activation="sigmoid")]
+        model = keras.Sequential([keras.Input((28, 28)), *layers])
+        model.compile("sgd", loss="binary_crossentropy", metrics=["accuracy"])
+        return model
+        """,
+        start="{'kind': 'fine'}",
+    )
+    # only in a worker: the driver builds every kind once, to learn the space
+    text = script.read_text().replace(
+        "from search import",
+        "import multiprocessing, os\nif multiprocessing.parent_process():\n    os.environ['IN_A_TEST_WORKER'] = '1'\nfrom search import",
+        1,
+    )
+    script.write_text(text)
+    run(script, "search", "--tuner", "random", "--trials", 6, "--max-epochs", 1, "--data", small_data)
+    rows = trials(tmp_path / "results")
+    assert {row["kind"]: row["status"] for row in rows} == {"fine": "COMPLETED", "killed": "FAILED"}
+    assert all(row["message"] == "the worker died (exit code -9), 3 times" for row in rows if row["kind"] == "killed")
+
+
+def test_damaged_files_of_a_search_are_made_again(left_alone, tmp_path, small_data):
+    script, results, _ = left_alone
+    mine = tmp_path / "results"
+    arguments = ("search", *BUDGET, "--data", small_data, "--results", mine)
+    run(script, *arguments)
+    path = mine / "small" / "run.json"
+    state = json.loads(path.read_text())
+    state["steps"]["search"]["complete"] = False
+    path.write_text(json.dumps(state))
+    for victim, damage in [("trial_0001/trial.json", "{"), ("trial_0002/state.npz", "no archive")]:
+        (mine / "small" / "search" / victim).write_text(damage)
+    (mine / "small" / "search" / "trial_0002" / "trial.json").unlink()
+    run(script, *arguments)
+    plain = [{**row, "message": ""} for row in trials(mine)]
+    assert plain == trials(results)
+
+
+def test_the_whole_exercise_leaves_every_file(tmp_path, small_data):
+    script = write_exercise(tmp_path, NEURON)
+    run(script, "--quick", "--data", small_data)
+    folder = tmp_path / "results" / "small"
+    for name in (
+        "search/oracle.json",
+        "trials.csv",
+        "summary.txt",
+        "best.json",
+        "retrain/history.csv",
+        "retrain/metrics.json",
+        "retrain/model.keras",
+        "sweeps/batch_size.csv",
+        "run.json",
+        "report.html",
+    ):
+        assert (folder / name).stat().st_size > 0, name
+    assert len(list((folder / "plots").glob("*.png"))) >= 6
+    assert len((folder / "retrain" / "history.csv").read_text().splitlines()) == 1 + 3
+    again = run(script, "--quick", "--data", small_data)
+    assert "used as it is" in again
+    assert "retrain: done before with the same settings" in again
+
+
+def test_the_model_that_is_kept_scores_what_was_reported(tmp_path, small_data):
+    import keras
+    import numpy as np
+
+    script = write_exercise(tmp_path, NEURON)
+    run(script, "search", *BUDGET, "--data", small_data)
+    run(script, "retrain", "--epochs", 2, "--seeds", 2, "--data", small_data)
+    folder = tmp_path / "results" / "small" / "retrain"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    model = keras.models.load_model(folder / "model.keras")
+    with np.load(small_data) as arrays:
+        predicted = model.predict(arrays["x_test"], verbose=0)[:, 0] > 0.5
+        truth = arrays["y_test"] == 0
+    assert metrics["tuned"]["test_correct"] == (predicted == truth).sum()
+    assert np.array(metrics["tuned"]["confusion"]).tolist() == [
+        [int((~truth & ~predicted).sum()), int((~truth & predicted).sum())],
+        [int((truth & ~predicted).sum()), int((truth & predicted).sum())],
+    ]
+    assert metrics["majority_accuracy"] == pytest.approx(1 - truth.mean())
+    with np.load(folder / "misread.npz") as misread:
+        assert len(misread["index"]) == min(retrain.MISREAD_SHOWN, (predicted != truth).sum())
+        assert (predicted[misread["index"]] != truth[misread["index"]]).all()
+
+
+def test_a_sweep_holds_everything_else(tmp_path, small_data):
+    script = write_exercise(tmp_path, NEURON)
+    out = run(script, "sweep", "batch_size", "--epochs", 1, "--seeds", 2, "--data", small_data)
+    assert "Sweep of batch_size from the starting model: 64, 128, 256, 512" in out
+    with (tmp_path / "results" / "small" / "sweeps" / "batch_size.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["value"], row["seed"]) for row in rows] == [
+        (str(b), str(k)) for b in (64, 128, 256, 512) for k in (0, 1)
+    ]
+
+
+def test_milestones_of_a_trial_are_its_bracket_s_rungs(tmp_path):
+    hp = keras_tuner.HyperParameters()
+    hp.Float("a", 0, 1)
+    oracle = strategy.HyperbandOracle(
+        objective=keras_tuner.Objective("val_accuracy", "max"), max_epochs=27, seed=1, hyperparameters=hp
+    )
+    oracle._set_project_dir(str(tmp_path), "search")
+    assert oracle.milestones(oracle.create_trial("w")) == (1, 3, 9, 27)
