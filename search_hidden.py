@@ -46,6 +46,7 @@ EXERCISE = Exercise(
     hypermodel=HiddenLayer,
     start=START,
     sweeps=("units", "activation"),
+    retuned={"optimizer": "learning_rate"},  # an optimizer at another one's learning rate is not compared
 )
 
 if __name__ == "__main__":

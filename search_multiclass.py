@@ -57,6 +57,7 @@ EXERCISE = Exercise(
     hypermodel=TenClasses,
     start=START,
     sweeps=("optimizer",),
+    retuned={"optimizer": "learning_rate"},  # an optimizer at another one's learning rate is not compared
 )
 
 if __name__ == "__main__":

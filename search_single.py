@@ -40,6 +40,7 @@ EXERCISE = Exercise(
     hypermodel=SingleNeuron,
     start=START,
     sweeps=("batch_size",),
+    retuned={"optimizer": "learning_rate"},  # an optimizer at another one's learning rate is not compared
 )
 
 if __name__ == "__main__":

@@ -107,6 +107,8 @@ class Sweep:
     measures: dict[str, list[Floats]]
     epochs: int | None
     origin: str
+    retuned: str | None  # the hyper-parameter that was tuned for each value, if any
+    chosen: dict[str, Setting]  # what it was set to, by the value as text
 
 
 @dataclass(frozen=True)
@@ -367,4 +369,6 @@ def _sweep(exercise: Exercise, name: str) -> Sweep:
             },
             epochs=int(step["epochs"]) if "epochs" in step else None,
             origin=str(step.get("from", "start")),
+            retuned=step.get("retuned"),
+            chosen=step.get("chosen", {}),
         )

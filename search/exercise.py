@@ -7,7 +7,7 @@ import inspect
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,8 @@ class Exercise:
         hypermodel: the :class:`HyperModel` subclass, not an instance.
         start: the starting model's hyper-parameters, the lab's literal ones; those left out take their default.
         sweeps: the hyper-parameters that the lab asks to try one by one.
+        retuned: for a sweep of the first, the hyper-parameter that is tuned anew for each value: an optimizer compared
+            at another one's learning rate is not compared.
         max_epochs: Hyperband's R, the epochs of the longest trial.
         objective: the metric that the search maximises (``val_accuracy``) or minimises (``val_loss``).
     """
@@ -71,6 +73,7 @@ class Exercise:
     hypermodel: type[HyperModel]
     start: Mapping[str, Any]
     sweeps: tuple[str, ...]
+    retuned: Mapping[str, str] = field(default_factory=dict)
     max_epochs: int = 27
     objective: str = "val_accuracy"
 
@@ -84,7 +87,7 @@ class Exercise:
 
         hypermodel, sweeps, epochs = self.hypermodel, self.sweeps, self.max_epochs
         kind = hypermodel.__name__ if isinstance(hypermodel, type) else type(hypermodel).__name__
-        for field, good, expected in (
+        for name, good, expected in (
             ("name", isinstance(self.name, str) and re.fullmatch(r"\w[\w.-]*", self.name), "the name of a folder"),
             ("task", self.task in tuple(TASKS), f"one of {', '.join(map(repr, TASKS))}"),
             (
@@ -95,14 +98,14 @@ class Exercise:
             ("start", isinstance(self.start, Mapping), "a dictionary, as in {'batch_size': 32}"),
             (
                 "sweeps",
-                isinstance(sweeps, (tuple, list)) and all(isinstance(name, str) for name in sweeps),
+                isinstance(sweeps, (tuple, list)) and all(isinstance(sweep, str) for sweep in sweeps),
                 "a tuple of names, as in ('batch_size',)",
             ),
             ("max_epochs", isinstance(epochs, int) and epochs >= 1, "a whole number from 1"),
             ("objective", isinstance(self.objective, str), "the name of a metric, as in 'val_accuracy'"),
         ):
             if not good:
-                raise RequestError(f"the Exercise's {field} is {getattr(self, field)!r}; expected {expected}")
+                raise RequestError(f"the Exercise's {name} is {getattr(self, name)!r}; expected {expected}")
 
     @property
     def script(self) -> Path:

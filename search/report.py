@@ -378,7 +378,7 @@ def _sweep_rows(exercise: Exercise, sweep: Sweep) -> list[dict[str, Any]]:
         finite, seeds = np.isfinite(sweep.measures["loss"][i]).sum(), len(sweep.measures["loss"][i])
         rows.append(
             {
-                "value": formats.value(value),
+                "value": formats.value(value) + _retuned(sweep, value),
                 "start": exercise.start.get(sweep.name) == value,
                 "seeds": str(seeds) if finite == seeds else f"{finite} of {seeds}",
                 "cells": cells,
@@ -391,8 +391,18 @@ def _sweep_about(sweep: Sweep) -> str:
     seeds = max(len(group) for group in sweep.measures["loss"])
     held = discussion.NAMES.get(sweep.origin, sweep.origin)
     span = f" for {formats.plural(sweep.epochs, 'epoch')}" if sweep.epochs else ""
+    tuned = (
+        f", at the {formats.words(sweep.retuned)} with the best validation accuracy of the first seed"
+        if sweep.retuned
+        else ""
+    )
     spread = "mean ± 1 standard deviation over the seeds" if seeds > 1 else "one seed a value, no spread"
-    return f"The {held} model trained{span} with each value of {formats.words(sweep.name)}; {spread}."
+    return f"The {held} model trained{span} with each value of {formats.words(sweep.name)}{tuned}; {spread}."
+
+
+def _retuned(sweep: Sweep, value: Any) -> str:
+    setting = sweep.chosen.get(str(value))
+    return "" if setting is None else f", {formats.words(str(sweep.retuned))} {formats.value(setting)}"
 
 
 def _steps_table(exercise: Exercise) -> list[dict[str, str]]:

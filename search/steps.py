@@ -342,9 +342,7 @@ def sweep(session: Session, name: str, *, epochs: int, seeds: int, held_from: st
     _, space, start = session.hypermodel()
     from search import sweep as sweeping
 
-    values = sweeping.values_of(space, name)
-    if most_values is not None and len(values) > most_values:
-        values = [values[round(i * (len(values) - 1) / (most_values - 1))] for i in range(most_values)]
+    values = sweeping.values_of(space, name, most_values)
     held = start
     if held_from == "best":
         if not (session.folder / "best.json").exists():
@@ -352,7 +350,10 @@ def sweep(session: Session, name: str, *, epochs: int, seeds: int, held_from: st
                 f"{session.folder} holds no search; run `python {session.exercise.script.name} search` first"
             )
         held = store.read_json(session.folder / "best.json")["hyperparameters"]
+    retuned = session.exercise.retuned.get(name)
+    candidates = [] if retuned is None else sweeping.values_of(space, retuned, most_values)
     settings = {"from": held_from, "values": values, "held": held, "epochs": epochs, "seeds": seeds}
+    settings |= {"retuned": retuned, "candidates": candidates}
     settings |= {"seed": session.seed, "data": session.source.sha256}
     step, folder = f"sweep {name}", session.folder / "sweeps"
     if _reusable(session, step, settings, folder / f"{name}.csv"):
@@ -361,14 +362,27 @@ def sweep(session: Session, name: str, *, epochs: int, seeds: int, held_from: st
     model = "starting model" if held_from == "start" else "best configuration"
     session.say(
         f"Sweep of {name} from the {model}: {', '.join(map(summary.format_value, values))}; {epochs} epochs, "
-        f"{seeds} {'seeds' if seeds > 1 else 'seed'} a value."
+        f"{seeds} {'seeds' if seeds > 1 else 'seed'} a value"
+        + (f", each at the best of {len(candidates)} values of {retuned}." if retuned else ".")
     )
+    trainings = len(values) * (max(1, len(candidates)) + seeds - 1)
     session.record(step, {**facts, "complete": False}, start)
     began = time.monotonic()
-    with Progress(session.console, "trainings", len(values) * seeds, float(len(values) * seeds)) as progress:
-        rows = sweeping.sweep(
-            name, values, held, workers, folder, epochs=epochs, seeds=seeds, seed=session.seed, watch=_watch(progress)
+    with Progress(session.console, "trainings", trainings, float(trainings)) as progress:
+        rows, chosen = sweeping.sweep(
+            name,
+            values,
+            held,
+            workers,
+            folder,
+            retuned=retuned,
+            candidates=candidates,
+            epochs=epochs,
+            seeds=seeds,
+            seed=session.seed,
+            watch=_watch(progress),
         )
+    facts |= {"chosen": chosen}
     session.record(step, {**facts, "seconds": round(time.monotonic() - began, 2), "complete": True}, start)
     _print_sweep(session, name, rows)
 

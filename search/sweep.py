@@ -12,6 +12,7 @@ import numpy as np
 
 from search import store
 from search.errors import RequestError, WorkError
+from search.summary import format_value
 from search.trial import Job, Outcome
 from search.workers import Workers, run_all
 
@@ -20,8 +21,8 @@ VALUES_OF_A_RANGE = 7
 COLUMNS = ["value", "seed", "loss", "accuracy", "val_loss", "val_accuracy", "seconds_per_epoch"]
 
 
-def values_of(space: Any, name: str) -> list[Any]:
-    """The values to try: a choice's own, or seven over a range, evenly by its sampling.
+def values_of(space: Any, name: str, most: int | None = None) -> list[Any]:
+    """The values to try: a choice's own, or seven over a range, evenly by its sampling; of these at most ``most``.
 
     Raises:
         RequestError: the space has no such hyper-parameter.
@@ -33,13 +34,19 @@ def values_of(space: Any, name: str) -> list[Any]:
     hp = found[0]
     config = hp.get_config()
     if type(hp).__name__ not in ("Int", "Float"):
-        return list(hp.values)
+        return _thinned(list(hp.values), most)
     low, high = config["min_value"], config["max_value"]
     spread = np.geomspace if config["sampling"] == "log" else np.linspace
     points = [float(f"{value:.4g}") for value in spread(low, high, VALUES_OF_A_RANGE)]
     if type(hp).__name__ == "Float":
-        return points
-    return sorted({round(point) for point in points})
+        return _thinned(points, most)
+    return _thinned(sorted({round(point) for point in points}), most)
+
+
+def _thinned(values: list[Any], most: int | None) -> list[Any]:
+    if most is None or len(values) <= most:
+        return values
+    return [values[round(i * (len(values) - 1) / (most - 1))] for i in range(most)]
 
 
 def sweep(
@@ -49,49 +56,70 @@ def sweep(
     workers: Workers,
     folder: Path,
     *,
+    retuned: str | None,
+    candidates: list[Any],
     epochs: int,
     seeds: int,
     seed: int,
     watch: Callable[[Job, Outcome], None],
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Trains every value with every seed and writes ``<folder>/<name>.csv``, a row a training.
 
     Args:
         name, values: the hyper-parameter and what to try.
         held: the values of the others.
+        retuned, candidates: a hyper-parameter that takes, for each value, the candidate with the best validation
+            accuracy after the first seed's training; None where none is.
         folder: the ``sweeps`` folder; the states in it let an interrupted sweep go on.
         epochs, seeds, seed, watch: as in :func:`search.retrain.retrain`.
 
     Returns:
-        The rows; a training that failed has NaN for its figures.
+        The rows, a training that failed has NaN for its figures; and the chosen candidate of each value.
 
     Raises:
         WorkError: every training failed.
     """
-    jobs = [
-        Job(
-            name=f"{name} {value}, seed {k}",
-            hyperparameters={**held, name: value},
+
+    def job(value: Any, k: int, setting: Mapping[str, Any]) -> Job:
+        mark = "-".join(str(part) for part in (values.index(value), k, *map(candidates.index, setting.values())))
+        return Job(
+            name=", ".join(
+                f"{key} {format_value(value)}" for key, value in {name: value, **setting, "seed": k}.items()
+            ),
+            hyperparameters={**held, name: value, **setting},
             seed=(seed, SWEEPING, k),
             epochs=epochs,
             milestones=(epochs,),
-            state=folder / "states" / f"{name}-{i}-{k}.npz",
+            state=folder / "states" / f"{name}-{mark}.npz",
         )
-        for i, value in enumerate(values)
-        for k in range(seeds)
-    ]
-    outcomes = run_all(workers, jobs, watch)
-    if not any(outcome.completed for outcome in outcomes):
-        raise WorkError(f"sweep {name}: every training failed; the first: {outcomes[0].message}")
+
+    settings = [{retuned: candidate} for candidate in candidates] if retuned else [{}]
+    first = [(value, job(value, 0, setting), setting) for value in values for setting in settings]
+    known = dict(
+        zip([one.name for _, one, _ in first], run_all(workers, [one for _, one, _ in first], watch), strict=True)
+    )
+    if not any(outcome.completed for outcome in known.values()):
+        raise WorkError(f"sweep {name}: every training failed; the first: {next(iter(known.values())).message}")
+    chosen = {
+        value: max(
+            (setting for other, _, setting in first if other == value),
+            key=lambda setting, value=value: known[job(value, 0, setting).name].final("val_accuracy", -math.inf),  # type: ignore[misc]
+        )
+        for value in values
+    }
+    jobs = [job(value, k, chosen[value]) for value in values for k in range(seeds)]
+    more = [one for one in jobs if one.name not in known]
+    known |= dict(zip([one.name for one in more], run_all(workers, more, watch), strict=True))
     rows = []
-    for job, outcome in zip(jobs, outcomes, strict=True):
+    for one in jobs:
+        outcome = known[one.name]
         figures: dict[str, Any] = dict.fromkeys(COLUMNS[2:], math.nan)
         if outcome.completed:
-            figures |= {metric: series[-1] for metric, series in outcome.history.items() if metric in figures}
+            figures |= {metric: outcome.final(metric) for metric in COLUMNS[2:-1]}
             # the first epoch of a training also compiles
             figures["seconds_per_epoch"] = statistics.median(
                 outcome.epoch_seconds[1:] or outcome.epoch_seconds or (math.nan,)
             )
-        rows.append({"value": job.hyperparameters[name], "seed": job.seed[-1], **figures})
+        rows.append({"value": one.hyperparameters[name], "seed": one.seed[-1], **figures})
     store.write_csv(folder / f"{name}.csv", COLUMNS, rows)
-    return rows
+    return rows, {str(value): setting[retuned] for value, setting in chosen.items() if retuned}

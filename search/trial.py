@@ -68,6 +68,10 @@ class Outcome:
     epoch_seconds: tuple[float, ...] = ()
     message: str = ""
 
+    def final(self, metric: str, otherwise: float = math.nan) -> float:
+        """The metric after the last epoch; ``otherwise`` where the job failed or has no such metric."""
+        return self.history[metric][-1] if self.completed and metric in self.history else otherwise
+
 
 class Stopped(Exception):
     """The worker was asked to stop; the state has been saved."""

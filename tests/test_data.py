@@ -127,6 +127,16 @@ def test_the_order_in_memory_does_not_matter(tmp_path, small_npz, small):
     assert data.load(str(tmp_path / "fortran.npz")).sha256 == data.load(str(small_npz)).sha256
 
 
+def test_a_file_of_python_2_is_read_without_a_word(tmp_path, small_npz):
+    """NumPy warns of its headers, whose sizes are long integers; that would be a second line on stderr."""
+    old = tmp_path / "old.npz"
+    with zipfile.ZipFile(small_npz) as source, zipfile.ZipFile(old, "w") as target:
+        for name in source.namelist():
+            target.writestr(name, re.sub(rb"\((\d+),(.*?)\), } ", rb"(\1L,\2), }", source.read(name), count=1))
+    assert b"(11000L, 28, 28)" in old.read_bytes()
+    assert data.load(str(old)).sha256 == data.load(str(small_npz)).sha256
+
+
 def test_the_downloaded_file_of_keras(tmp_path, monkeypatch, small_npz):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".keras" / "datasets").mkdir(parents=True)

@@ -85,20 +85,19 @@ def test_a_damaged_state_is_named_and_never_used(tmp_path):
     whole = path.read_bytes()
     damages = [whole[:n] for n in range(0, len(whole), 7)]
     damages += [whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :] for i in range(len(whole))]
-    noticed = 0
+    messages = []
     for damage in damages:
         path.write_bytes(damage)
         try:
             state = checkpoint.read(path, {"of": "test"})
         except WorkError as error:
-            assert "\n" not in str(error)
-            assert str(path) in str(error)
-            noticed += 1
+            messages.append(str(error))
         else:  # a flipped bit in a field that the archive does not need, as a date
             assert state.history == STATE.history
             for read, written in zip(state.variables, STATE.variables, strict=True):
                 np.testing.assert_array_equal(read, written)
-    assert noticed > len(damages) * 0.7
+    assert len(messages) > len(damages) * 0.7
+    assert all(str(path) in message and "\n" not in message for message in messages)
 
 
 def test_a_state_of_something_else_or_of_another_version_is_refused(tmp_path, monkeypatch):
