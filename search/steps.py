@@ -384,7 +384,7 @@ def sweep(session: Session, name: str, *, epochs: int, seeds: int, held_from: st
         )
     facts |= {"chosen": chosen}
     session.record(step, {**facts, "seconds": round(time.monotonic() - began, 2), "complete": True}, start)
-    _print_sweep(session, name, rows)
+    _print_sweep(session, name, rows, chosen)
 
 
 def report(session: Session) -> None:
@@ -551,17 +551,18 @@ def _print_metrics(session: Session, metrics: dict[str, Any]) -> None:
     session.say(f"Always answering the most frequent class would score {metrics['majority_accuracy']:.2%}.")
 
 
-def _print_sweep(session: Session, name: str, rows: list[dict[str, Any]]) -> None:
+def _print_sweep(session: Session, name: str, rows: list[dict[str, Any]], chosen: dict[str, Any]) -> None:
     import statistics
 
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in (name, "validation accuracy", "±", "loss", "seconds an epoch"):
+    retuned = session.exercise.retuned.get(name)
+    for column in (f"{name}, {retuned}" if retuned else name, "validation accuracy", "±", "loss", "seconds an epoch"):
         table.add_column(column, justify="right")
     for value in dict.fromkeys(row["value"] for row in rows):
         group = [row for row in rows if row["value"] == value]
         accuracies = [row["val_accuracy"] for row in group]
         table.add_row(
-            summary.format_value(value),
+            ", ".join(map(summary.format_value, (value, *([chosen[str(value)]] if chosen else [])))),
             f"{statistics.fmean(accuracies):.4f}",
             f"{statistics.stdev(accuracies):.4f}" if len(accuracies) > 1 else "-",
             f"{statistics.fmean(row['loss'] for row in group):.4g}",
