@@ -21,12 +21,13 @@ VERBS = {
     "sweep": "NAME: try the values of one hyper-parameter, everything else held",
     "report": "write report.html",
 }
+TRAINING = {"workers", "cluster", "seed", "data", "results", "quick"}
 FLAGS_OF_VERB = {
-    None: {"tuner", "max_epochs", "trials", "epochs", "seeds", "workers", "seed", "data", "results", "fresh", "quick"},
-    "search": {"tuner", "max_epochs", "trials", "workers", "seed", "data", "results", "fresh", "quick"},
+    None: TRAINING | {"tuner", "max_epochs", "trials", "epochs", "seeds", "fresh"},
+    "search": TRAINING | {"tuner", "max_epochs", "trials", "fresh"},
     "summary": {"csv", "json", "results"},
-    "retrain": {"epochs", "seeds", "workers", "seed", "data", "results", "quick"},
-    "sweep": {"epochs", "seeds", "workers", "seed", "data", "results", "quick", "held_from"},
+    "retrain": TRAINING | {"epochs", "seeds"},
+    "sweep": TRAINING | {"epochs", "seeds", "held_from"},
     "report": {"results"},
 }
 SWEEP_EPOCHS = 10
@@ -45,18 +46,19 @@ def main(exercise: Exercise) -> NoReturn:
         exercise.check()
     except RequestError as error:
         _fail(f"{Path(sys.argv[0]).name}: {error}", 2)
-    run(exercise_command(exercise), exercise.script.name)
+    script = Path(sys.modules["__main__"].__file__ or sys.argv[0]).resolve()
+    run(exercise_command(exercise, script), script.name)
 
 
-def exercise_command(exercise: Exercise) -> click.Command:
-    """The command line of one exercise."""
+def exercise_command(exercise: Exercise, script: Path) -> click.Command:
+    """The command line of the exercise that ``script`` defines."""
     from search import steps
 
     @click.pass_context
     def command(context: click.Context, /, verb: str | None, name: str | None, **flags: Any) -> None:
         _refuse_misplaced(context, verb, name, flags)
         quick = flags["quick"]
-        session = _session(steps, exercise, flags)
+        session = _session(steps, exercise, script, flags)
         if verb == "summary":
             steps.show_summary(session, "csv" if flags["csv"] else "json" if flags["json"] else "text")
             return
@@ -105,9 +107,9 @@ def exercise_command(exercise: Exercise) -> click.Command:
         _option(
             "--workers",
             type=click.IntRange(0, 1024),
-            default=os.cpu_count() or 1,
-            help="Processes (one a core); 0: this one.",
+            help="Trials at once (one a core, with --cluster one a CPU of it); 0: in this process.",
         ),
+        _option("--cluster", metavar="ADDRESS", help="Train on a Ray cluster: HOST:PORT, ray://HOST:PORT or local."),
         _option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="Where all randomness comes from (0)."),
         _option("--data", help="An .npz, a folder of IDX files, or keras (the embedded MNIST)."),
         _option("--results", default="results", callback=_folder, help="The results folder."),
@@ -119,7 +121,7 @@ def exercise_command(exercise: Exercise) -> click.Command:
         _option("--csv", is_flag=True, help="The summary's trials as CSV."),
         _option("--json", is_flag=True, help="The summary's trials as JSON."),
     ]
-    return click.Command(exercise.script.name, params=parameters, callback=command, help=text)
+    return click.Command(script.name, params=parameters, callback=command, help=text)
 
 
 def lab_command() -> click.Group:
@@ -191,11 +193,14 @@ def run(command: click.Command, name: str) -> NoReturn:
         )
 
 
-def _session(steps: Any, exercise: Exercise, flags: dict[str, Any]) -> Any:
+def _session(steps: Any, exercise: Exercise, script: Path, flags: dict[str, Any]) -> Any:
     from rich.console import Console
 
+    cluster, workers = flags["cluster"], flags["workers"]
+    if workers is None and cluster is None:
+        workers = os.cpu_count() or 1
     return steps.Session(
-        exercise, flags["results"], flags["data"], flags["workers"], flags["seed"], Console(highlight=False)
+        exercise, script, flags["results"], flags["data"], workers, flags["seed"], Console(highlight=False), cluster
     )
 
 
@@ -212,6 +217,8 @@ def _refuse_misplaced(context: click.Context, verb: str | None, name: str | None
         raise RequestError(f"{verb} {name}: only sweep takes a name; leave {name} out")
     if "trials" in given and flags["tuner"] == "hyperband":
         raise RequestError("--trials is for --tuner random; Hyperband's number of trials follows from --max-epochs")
+    if flags["workers"] == 0 and flags["cluster"] is not None:
+        raise RequestError("--workers 0 trains in this process and --cluster elsewhere; leave one of them out")
     if flags["csv"] and flags["json"]:
         raise RequestError("--csv and --json were both given; expected one of them")
 

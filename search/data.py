@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.errors import RequestError
+from search.errors import RequestError, first_line
 
 EMBEDDED = Path(__file__).with_name("mnist.npz")
 VALIDATION_IMAGES = 10_000  # the last ones of the training images, as the lab has it
@@ -180,7 +180,7 @@ def _readable(location: Path) -> Iterator[None]:
         raise
     except Exception as error:  # what zipfile, gzip, lzma and NumPy raise for damaged bytes is documented nowhere
         raise RequestError(
-            f"--data {location} cannot be read ({_first_line(error)}); expected an .npz in Keras's layout or a folder of IDX files"
+            f"--data {location} cannot be read ({first_line(error)}); expected an .npz in Keras's layout or a folder of IDX files"
         ) from None
 
 
@@ -265,7 +265,3 @@ def _idx_shape(data: bytes, path: Path) -> tuple[int, ...]:
     if len(data) < 4 + 4 * data[3]:
         raise ValueError(f"{path.name} is truncated")
     return tuple(int(size) for size in np.frombuffer(data, ">u4", data[3], 4))
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -8,7 +8,7 @@ import math
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -153,18 +153,18 @@ class Exercise:
         return a > b if self.maximise else a < b
 
 
-def read_exercise(folder: Path) -> Exercise:
-    """Everything in `folder` (results/<exercise>), checked.
+def read_record(folder: Path) -> Exercise:
+    """What `folder` (results/<exercise>) says of itself in run.json, checked; trials and figures are not read.
 
     Raises WorkError, in one line with the file and the remedy, for a file that is missing though its
     step is recorded as run, or that does not hold what the step writes.
     """
     path = folder / "run.json"
     remedy = f"run the exercise (python search_{folder.name}.py) to write it"
-    with _reading(path, "the record of an exercise's steps", remedy):
+    with reading(path, "the record of an exercise's steps", remedy):
         run = _json(path)
         about = run["exercise"]
-        exercise = Exercise(
+        return Exercise(
             folder=folder,
             name=str(about["name"]),
             title=str(about["title"]),
@@ -177,14 +177,23 @@ def read_exercise(folder: Path) -> Exercise:
             data={key: run["data"][key] for key in ("source", "sha256", "train", "validation", "test")},
             steps={str(name): dict(step) for name, step in run["steps"].items()},
         )
+
+
+def read_search(folder: Path) -> Exercise:
+    """The record, the trials and the best of them, checked; see :func:`read_record`."""
+    exercise = read_record(folder)
     trials, best = _search(exercise)
-    return Exercise(
-        **{**vars(exercise), "trials": trials, "best": best, "final": _final(exercise), "sweeps": _sweeps(exercise)}
-    )
+    return replace(exercise, trials=trials, best=best)
+
+
+def read_exercise(folder: Path) -> Exercise:
+    """Everything in `folder`, checked; see :func:`read_record`."""
+    exercise = read_search(folder)
+    return replace(exercise, final=_final(exercise), sweeps=_sweeps(exercise))
 
 
 @contextmanager
-def _reading(path: Path, expected: str, remedy: str) -> Iterator[None]:
+def reading(path: Path, expected: str, remedy: str) -> Iterator[None]:
     """Turn whatever goes wrong while reading `path` into one line for the person who asked."""
     try:
         yield
@@ -244,7 +253,7 @@ def _search(exercise: Exercise) -> tuple[list[Trial], Best | None]:
     if not _wanted(exercise, "search", path):
         return [], None
     remedy = f"run '{exercise.command('search')}' again"
-    with _reading(path, "one row a trial of the search", remedy):
+    with reading(path, "one row a trial of the search", remedy):
         header, rows = _rows(path, ("trial_id", "status", "epochs", "best_epoch", *METRICS, "seconds", "message"))
         settings = header[header.index("epochs") + 1 : header.index("best_epoch")]
         trials = [_trial(row, settings, exercise.objective) for row in rows]
@@ -253,7 +262,7 @@ def _search(exercise: Exercise) -> tuple[list[Trial], Best | None]:
         return trials, None
     if not exercise.steps.get("search", {}).get("complete", False) and not path.exists():
         return trials, None
-    with _reading(path, "the winning trial", remedy):
+    with reading(path, "the winning trial", remedy):
         best = _json(path)
         return trials, Best(
             trial_id=str(best["trial_id"]),
@@ -282,7 +291,7 @@ def _trial(row: dict[str, str], settings: list[str], objective: str) -> Trial:
 
 
 def _history(path: Path, remedy: str) -> dict[str, Floats]:
-    with _reading(path, "one row an epoch", remedy):
+    with reading(path, "one row an epoch", remedy):
         _, rows = _rows(path, ("epoch", *METRICS))
         if not rows:
             raise ValueError("no epoch")
@@ -300,7 +309,7 @@ def _final(exercise: Exercise) -> Final | None:
         "tuned": _history(folder / "history.csv", remedy),
     }
     misread = _misread(folder / "misread.npz", remedy)
-    with _reading(path, "the figures of the final training", remedy):
+    with reading(path, "the figures of the final training", remedy):
         metrics = _json(path)
         paired = metrics["mcnemar"]
         return Final(
@@ -333,7 +342,7 @@ def _method(entry: dict[str, Any], history: dict[str, Floats], classes: int) -> 
 
 
 def _misread(path: Path, remedy: str) -> Misread:
-    with _reading(path, "the misread test images", remedy), np.load(path, allow_pickle=False) as arrays:
+    with reading(path, "the misread test images", remedy), np.load(path, allow_pickle=False) as arrays:
         return Misread(
             images=arrays["images"],
             label=arrays["label"],
@@ -351,7 +360,7 @@ def _sweeps(exercise: Exercise) -> list[Sweep]:
 
 def _sweep(exercise: Exercise, name: str) -> Sweep:
     path = exercise.folder / "sweeps" / f"{name}.csv"
-    with _reading(path, "one row a training of the sweep", f"run '{exercise.command(f'sweep {name}')}' again"):
+    with reading(path, "one row a training of the sweep", f"run '{exercise.command(f'sweep {name}')}' again"):
         _, rows = _rows(path, ("value", "seed", *SWEEP_METRICS))
         if not rows:
             raise ValueError("no training")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import re
 import sys
 from collections.abc import Mapping
@@ -63,6 +62,7 @@ class Exercise:
         retuned: for a sweep of the first, the hyper-parameter that is tuned anew for each value: an optimizer compared
             at another one's learning rate is not compared.
         max_epochs: Hyperband's R, the epochs of the longest trial.
+        trial_seconds: a trial that takes longer is stopped, tried again from its last state, and then marked failed.
         objective: the metric that the search maximises (``val_accuracy``) or minimises (``val_loss``).
     """
 
@@ -76,6 +76,7 @@ class Exercise:
     retuned: Mapping[str, str] = field(default_factory=dict)
     max_epochs: int = 27
     objective: str = "val_accuracy"
+    trial_seconds: float = 3600.0
 
     def check(self) -> None:
         """Refuses what a person can get wrong in the fields above and what needs no model to be seen.
@@ -85,7 +86,7 @@ class Exercise:
         """
         from search.data import TASKS
 
-        hypermodel, sweeps, epochs = self.hypermodel, self.sweeps, self.max_epochs
+        hypermodel, sweeps, epochs, limit = self.hypermodel, self.sweeps, self.max_epochs, self.trial_seconds
         kind = hypermodel.__name__ if isinstance(hypermodel, type) else type(hypermodel).__name__
         for name, good, expected in (
             ("name", isinstance(self.name, str) and re.fullmatch(r"\w[\w.-]*", self.name), "the name of a folder"),
@@ -102,15 +103,11 @@ class Exercise:
                 "a tuple of names, as in ('batch_size',)",
             ),
             ("max_epochs", isinstance(epochs, int) and epochs >= 1, "a whole number from 1"),
+            ("trial_seconds", isinstance(limit, (int, float)) and limit > 0, "a number of seconds above 0"),
             ("objective", isinstance(self.objective, str), "the name of a metric, as in 'val_accuracy'"),
         ):
             if not good:
                 raise RequestError(f"the Exercise's {name} is {getattr(self, name)!r}; expected {expected}")
-
-    @property
-    def script(self) -> Path:
-        """The file that defines the exercise."""
-        return Path(inspect.getfile(self.hypermodel)).resolve()
 
     @property
     def direction(self) -> str:

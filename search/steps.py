@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from search import data, provenance, store, summary
-from search.errors import RequestError, WorkError
+from search import data, evidence, provenance, store, summary
+from search.errors import RequestError, WorkError, first_line
 from search.exercise import Exercise
 from search.progress import Progress, duration
 
@@ -27,11 +27,13 @@ class Session:
     """One command's hold on one exercise: its results folder, data and workers, which start with the first step that trains."""
 
     exercise: Exercise
+    script: Path
     results: Path
     source_name: str | None
-    worker_count: int
+    worker_count: int | None
     seed: int
     console: Console
+    cluster: str | None = None
 
     def __post_init__(self) -> None:
         self.folder = self.results / self.exercise.name
@@ -60,10 +62,16 @@ class Session:
         if self._workers is None:
             from search import workers
 
-            if self.worker_count:
-                self._workers = workers.LocalPool(self.worker_count, self.exercise.script, self.source_name)
+            if self.cluster is not None:
+                from search.cluster import RayWorkers
+
+                self._workers = RayWorkers(self.cluster, self.worker_count, self.script, self.source)
+            elif self.worker_count:
+                self._workers = workers.LocalPool(
+                    self.worker_count, self.script, self.source_name, self.exercise.trial_seconds
+                )
             else:
-                self._workers = workers.InProcess(self.exercise.script, self.source_name)
+                self._workers = workers.InProcess(self.script, self.source_name)
         return self._workers
 
     def hypermodel(self) -> tuple[Any, Any, dict[str, Any]]:
@@ -76,36 +84,55 @@ class Session:
         from search import strategy
         from search.trial import build
 
-        where = self.exercise.script.name
+        where = self.script.name
         try:
             hypermodel = self.exercise.hypermodel()
             space = strategy.search_space(hypermodel)
             hp, _ = build(hypermodel, self.exercise.start, (self.seed,))
         except Exception as error:  # whatever the exercise's own code raises
-            text = str(error).strip().splitlines()
             raise RequestError(
-                f"{where}: building the model raised {type(error).__name__}: {text[0] if text else 'no message'}; "
+                f"{where}: building the model raised {type(error).__name__}: {first_line(error)}; "
                 "expected build(self, hp) to return a compiled Keras model"
             ) from None
         if not space.space:
             raise RequestError(
                 f"{where}: build asks hp for nothing; expected at least one hyper-parameter, as in hp.Choice(...)"
             )
-        for name, value in self.exercise.start.items():
-            found = [parameter for parameter in space.space if parameter.name == name]
-            if not found:
-                raise RequestError(f"{where}: the starting model names {name}, which is not in the space")
-            if not any(_admits(parameter, value) for parameter in found):
-                raise RequestError(
-                    f"{where}: the starting model's {name} is {value!r}, which the space does not contain"
-                )
+        wrong = _misfit(space, self.exercise.start)
+        if wrong:
+            raise RequestError(f"{where}: the starting model's {wrong}")
+        for name in (*self.exercise.sweeps, *self.exercise.retuned, *self.exercise.retuned.values()):
+            if all(parameter.name != name for parameter in space.space):
+                raise RequestError(f"{where}: the Exercise asks for a sweep of {name}, which is not in the space")
         return hypermodel, space, dict(hp.values)
 
     def run(self) -> dict[str, Any]:
-        """``run.json`` as it stands; a new one where there is none."""
+        """``run.json`` as it stands, checked; a new one where there is none.
+
+        Raises:
+            WorkError: it is damaged.
+        """
         path = self.folder / "run.json"
-        run: dict[str, Any] = store.read_json(path) if path.exists() else {"format": 1, "steps": {}}
+        if not path.exists():
+            return {"format": 1, "steps": {}}
+        steps = evidence.read_record(self.folder).steps.items()
+        lost = [name for name, step in steps if not {"settings", "complete"} <= step.keys()]
+        if lost:
+            raise WorkError(f"{path} holds no settings of its {lost[0]}; set the folder aside with --fresh")
+        run: dict[str, Any] = store.read_json(path)
         return run
+
+    def best(self) -> dict[str, Any]:
+        """The best configuration of the search.
+
+        Raises:
+            WorkError: there is none yet, or its file is damaged.
+        """
+        if not (self.folder / "best.json").exists():
+            raise WorkError(f"{self.folder} holds no search; run `python {self.script.name} search` first")
+        best = evidence.read_search(self.folder).best
+        assert best is not None
+        return dict(best.hyperparameters)
 
     def record(self, step: str, facts: Mapping[str, Any], start: Mapping[str, Any]) -> None:
         """Writes ``facts`` of a step into ``run.json``."""
@@ -166,14 +193,6 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
         RequestError: the folder holds a search of another space, data, seed or budget.
         WorkError: no trial completed, or the work could not be written.
     """
-    if (session.folder / "run.json").exists():
-        session.run()
-    workers = session.start_workers()
-    hypermodel, space, start = session.hypermodel()
-    import keras_tuner
-
-    from search import driver, strategy
-
     settings = {
         "tuner": tuner,
         "max_epochs": max_epochs,
@@ -181,15 +200,24 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
         "seed": session.seed,
         "data": session.source.sha256,
         "objective": session.exercise.objective,
-        "space": [_describe(parameter) for parameter in space.space],
     }
     earlier = session.run()["steps"].get("search")
     if earlier is not None:
         _refuse_changes(session, earlier["settings"], settings)
+        if earlier["complete"] and earlier["source"] == provenance.source_sha256(session.script):
+            _say_complete(session, earlier)
+            return
+    workers = session.start_workers()
+    _, space, start = session.hypermodel()
+    import keras_tuner
+
+    from search import driver, strategy
+
+    settings |= {"space": [_describe(parameter) for parameter in space.space]}
+    if earlier is not None:
+        _refuse_changes(session, earlier["settings"], settings)
         if earlier["complete"]:
-            session.say(
-                f"The search is complete ({earlier['trials_run']} trials) and is used as it is; --fresh starts another."
-            )
+            _say_complete(session, earlier)
             return
     common = {
         "objective": keras_tuner.Objective(session.exercise.objective, session.exercise.direction),
@@ -201,19 +229,20 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
         if tuner == "hyperband"
         else strategy.RandomSearchOracle(max_trials=trials, epochs=max_epochs, **common)
     )
-    del hypermodel
     known = len(list((session.folder / "search").glob("trial_*/trial.json")))
     if earlier is not None:
+        for note in _harmless_changes(earlier, provenance.collect(session.script, workers.size)):
+            session.say(note)
         session.say(f"Going on with the search that was interrupted: {known} trials are done.")
     rungs = oracle.rungs
     planned = sum(rung.trials for rung in rungs)
     overhead, epoch_seconds = _measure(session, workers, start)
     costs = {rung: overhead + epoch_seconds * (rung.epochs - rung.initial_epoch) for rung in rungs}
     work = sum(cost * rung.trials for rung, cost in costs.items())
-    _print_plan(session, tuner, rungs, work / workers.size, epoch_seconds)
+    _print_plan(session, tuner, rungs, work / workers.size, workers.size, epoch_seconds)
 
     facts = {
-        **provenance.collect(session.exercise.script, workers.size),
+        **provenance.collect(session.script, workers.size),
         **{key: settings[key] for key in ("tuner", "max_epochs", "trials", "seed", "space")},
         "factor": strategy.FACTOR,
         "settings": settings,
@@ -268,9 +297,9 @@ def show_summary(session: Session, form: str) -> None:
         WorkError: there is no search yet, or its files are damaged.
     """
     if not (session.folder / "trials.csv").exists():
-        raise WorkError(f"{session.folder} holds no search; run `python {session.exercise.script.name} search` first")
+        raise WorkError(f"{session.folder} holds no search; run `python {session.script.name} search` first")
     if form == "csv":
-        print((session.folder / "trials.csv").read_text(encoding="utf-8"), end="")
+        print(summary.as_csv(session.folder), end="")
     elif form == "json":
         print(summary.as_json(session.folder))
     else:
@@ -286,9 +315,7 @@ def retrain(session: Session, *, epochs: int, seeds: int) -> None:
     Raises:
         WorkError: there is no best configuration yet, or a training failed.
     """
-    if not (session.folder / "best.json").exists():
-        raise WorkError(f"{session.folder} holds no search; run `python {session.exercise.script.name} search` first")
-    best = store.read_json(session.folder / "best.json")["hyperparameters"]
+    best = session.best()
     settings = {
         "epochs": epochs,
         "seeds": seeds,
@@ -301,11 +328,16 @@ def retrain(session: Session, *, epochs: int, seeds: int) -> None:
         _print_metrics(session, store.read_json(folder / "metrics.json"))
         return
     workers = session.start_workers()
-    _, _, start = session.hypermodel()
+    _, space, start = session.hypermodel()
+    wrong = _misfit(space, best)
+    if wrong:
+        raise RequestError(
+            f"{session.folder / 'best.json'} is of another space: its {wrong}; search again with --fresh"
+        )
     from search import retrain as retraining
 
     models = {"tuned": best, "start": start}
-    facts = {**provenance.collect(session.exercise.script, workers.size), **settings, "settings": settings}
+    facts = {**provenance.collect(session.script, workers.size), **settings, "settings": settings}
     session.say(
         f"Retraining for {epochs} epochs, {seeds} {'seeds' if seeds > 1 else 'seed'} each: {summary.one_line(best)} and the starting model."
     )
@@ -338,18 +370,13 @@ def sweep(session: Session, name: str, *, epochs: int, seeds: int, held_from: st
         RequestError: the space has no such hyper-parameter.
         WorkError: there is no best configuration yet, or every training failed.
     """
+    best = session.best() if held_from == "best" else None
     workers = session.start_workers()
     _, space, start = session.hypermodel()
     from search import sweep as sweeping
 
     values = sweeping.values_of(space, name, most_values)
-    held = start
-    if held_from == "best":
-        if not (session.folder / "best.json").exists():
-            raise WorkError(
-                f"{session.folder} holds no search; run `python {session.exercise.script.name} search` first"
-            )
-        held = store.read_json(session.folder / "best.json")["hyperparameters"]
+    held = start if best is None else best
     retuned = session.exercise.retuned.get(name)
     candidates = [] if retuned is None else sweeping.values_of(space, retuned, most_values)
     settings = {"from": held_from, "values": values, "held": held, "epochs": epochs, "seeds": seeds}
@@ -358,7 +385,7 @@ def sweep(session: Session, name: str, *, epochs: int, seeds: int, held_from: st
     step, folder = f"sweep {name}", session.folder / "sweeps"
     if _reusable(session, step, settings, folder / f"{name}.csv"):
         return
-    facts = {**provenance.collect(session.exercise.script, workers.size), **settings, "settings": settings}
+    facts = {**provenance.collect(session.script, workers.size), **settings, "settings": settings}
     model = "starting model" if held_from == "start" else "best configuration"
     session.say(
         f"Sweep of {name} from the {model}: {', '.join(map(summary.format_value, values))}; {epochs} epochs, "
@@ -396,7 +423,7 @@ def report(session: Session) -> None:
     from search import report as reporting
 
     if not (session.folder / "run.json").exists():
-        raise WorkError(f"{session.folder} holds no results; run `python {session.exercise.script.name}` first")
+        raise WorkError(f"{session.folder} holds no results; run `python {session.script.name}` first")
     session.say(f"The report is {reporting.write_report(session.folder)}")
 
 
@@ -409,12 +436,26 @@ def _measure(session: Session, workers: Workers, start: dict[str, Any]) -> tuple
     with contextlib.suppress(OSError):
         state.unlink()
     if not outcome.completed:
-        raise RequestError(f"{session.exercise.script.name}: the starting model cannot be trained: {outcome.message}")
+        raise RequestError(f"{session.script.name}: the starting model cannot be trained: {outcome.message}")
+    objective = session.exercise.objective
+    if objective not in outcome.history:
+        raise RequestError(
+            f"{session.script.name}: the objective {objective} is not among the model's metrics ({', '.join(outcome.history)}); "
+            "name it in compile(metrics=[...])"
+        )
     epoch = outcome.epoch_seconds[-1]
     return max(0.0, outcome.seconds - 2 * epoch), epoch
 
 
-def _print_plan(session: Session, tuner: str, rungs: list[Any], seconds: float, epoch_seconds: float) -> None:
+def _say_complete(session: Session, earlier: dict[str, Any]) -> None:
+    session.say(
+        f"The search is complete ({earlier['trials_run']} trials) and is used as it is; --fresh starts another."
+    )
+
+
+def _print_plan(
+    session: Session, tuner: str, rungs: list[Any], seconds: float, workers: int, epoch_seconds: float
+) -> None:
     trials = sum(rung.trials for rung in rungs)
     epochs = sum(rung.trials * (rung.epochs - rung.initial_epoch) for rung in rungs)
     name = "Hyperband" if tuner == "hyperband" else "Random search"
@@ -430,8 +471,8 @@ def _print_plan(session: Session, tuner: str, rungs: list[Any], seconds: float, 
             table.add_row(str(bracket), ", ".join(steps))
         session.console.print(table)
     session.say(
-        f"Predicted: about {duration(seconds)} with {session.worker_count or 1} "
-        f"{'worker' if session.worker_count < 2 else 'workers'} (the starting model takes {epoch_seconds:.2f} s an epoch here)."
+        f"Predicted: about {duration(seconds)} with {workers} "
+        f"{'worker' if workers < 2 else 'workers'} (the starting model takes {epoch_seconds:.2f} s an epoch here)."
     )
 
 
@@ -472,9 +513,34 @@ def _refuse_changes(session: Session, earlier: dict[str, Any], settings: dict[st
         )
 
 
+def _harmless_changes(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What else is different since the search began: its trials stay comparable unless the person knows better."""
+    notes = [
+        f"Note: {name} was {version} when the search began and is now {now['versions'].get(name)}; later trials may differ in the last bits."
+        for name, version in earlier["versions"].items()
+        if now["versions"].get(name) != version
+    ]
+    if earlier["source"] != now["source"]:
+        notes.append(
+            "Note: the code changed since the search began; --fresh starts another if that changes what a trial does."
+        )
+    return notes
+
+
 def _short(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 24 else f"{text[:12]}…"
+
+
+def _misfit(space: Any, values: Mapping[str, Any]) -> str:
+    """Which of the values the space does not hold, in words; empty when it holds all."""
+    for name, value in values.items():
+        found = [parameter for parameter in space.space if parameter.name == name]
+        if not found:
+            return f"{name}, which is not in the space"
+        if not any(_admits(parameter, value) for parameter in found):
+            return f"{name} is {value!r}, which the space does not contain"
+    return ""
 
 
 def _admits(parameter: Any, value: Any) -> bool:

@@ -120,21 +120,13 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         RequestError: the folder cannot be written, or another process holds it (the message names that process).
     """
+    lock = filelock.FileLock(folder / ".lock")
+    holder = folder / ".lock-holder.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / ".lock")
-        holder = folder / ".lock-holder.json"
-        with lock.acquire(timeout=0):
-            write_json(
-                holder,
-                {
-                    "pid": os.getpid(),
-                    "host": socket.gethostname(),
-                    "command": shlex.join(sys.argv),
-                    "since": time.strftime("%Y-%m-%d %H:%M:%S"),
-                },
-            )
-            yield
+        lock.acquire(timeout=0)
+        facts = {"pid": os.getpid(), "host": socket.gethostname(), "command": shlex.join(sys.argv)}
+        write_json(holder, {**facts, "since": time.strftime("%Y-%m-%d %H:%M:%S")})
     except filelock.Timeout:
         try:
             by = read_json(holder)
@@ -142,7 +134,13 @@ def locked(folder: Path) -> Iterator[None]:
         except (WorkError, KeyError, TypeError):
             who = "another process"
         raise RequestError(f"{folder} is in use by {who}; wait for it, stop it, or give another --results") from None
-    except (PermissionError, FileExistsError, NotADirectoryError) as error:
+    except OSError as error:
+        lock.release()
         raise RequestError(
-            f"the results folder {folder} cannot be written ({error.strerror}); give a folder you may write with --results"
+            f"the results folder {folder} cannot be written ({error.strerror or error}); "
+            "give a folder you may write with --results"
         ) from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,20 +11,21 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from search import store
+from search import evidence, store
 
 FIGURES = ("val_accuracy", "val_loss")
 
 
-def hyperparameter_names(row: dict[str, str]) -> list[str]:
-    """The exercise's hyper-parameters among the columns of ``trials.csv``."""
-    columns = list(row)
-    return columns[columns.index("epochs") + 1 : columns.index("best_epoch")]
+def as_csv(folder: Path) -> str:
+    """``trials.csv``, checked."""
+    evidence.read_search(folder)
+    return (folder / "trials.csv").read_text(encoding="utf-8")
 
 
 def as_json(folder: Path) -> str:
-    """The best configuration and every trial."""
-    best = store.read_json(folder / "best.json") if (folder / "best.json").exists() else None
+    """The best configuration and every trial, checked."""
+    searched = evidence.read_search(folder)
+    best = None if searched.best is None else vars(searched.best)
     return json.dumps({"best": best, "trials": store.read_csv(folder / "trials.csv")}, indent=1)
 
 
@@ -33,36 +35,33 @@ def print_summary(folder: Path, console: Console, top: int = 10) -> None:
     Raises:
         WorkError: the folder's files are missing or damaged.
     """
-    run = store.read_json(folder / "run.json")
-    objective, direction = run["exercise"]["objective"], run["exercise"]["direction"]
-    rows = store.read_csv(folder / "trials.csv")
-    completed = [row for row in rows if row["status"] == "COMPLETED"]
-    failed = [row for row in rows if row["status"] == "FAILED"]
-    step = run["steps"]["search"]
-    console.print(f"[bold]{run['exercise']['title']}[/bold]: {len(completed)} trials completed", end="")
-    console.print(f", {len(failed)} failed, {step['epochs_trained']} epochs in {step['seconds']:.0f} s", end="")
-    console.print("" if step["complete"] else " so far; the search is not complete, run it again to go on")
+    searched = evidence.read_search(folder)
+    with evidence.reading(folder / "run.json", "the record of a search", f"run '{searched.command('search')}' again"):
+        step = searched.steps["search"]
+        spent = f"{step['epochs_trained']} epochs in {step['seconds']:.0f} s"
+        space, complete = _space_table(step["space"]), bool(step["complete"])
+    completed = [trial for trial in searched.trials if trial.status == "COMPLETED"]
+    failed = [trial for trial in searched.trials if trial.status == "FAILED"]
+    console.print(
+        f"[bold]{searched.title}[/bold]: {len(completed)} trials completed, {len(failed)} failed, {spent}"
+        + ("" if complete else " so far; the search is not complete, run it again to go on")
+    )
     if completed:
-        names = hyperparameter_names(completed[0])
-        sign = -1 if direction == "max" else 1
-        best = sorted(completed, key=lambda row: sign * float(row[objective]))[:top]
-        console.print()
-        console.print(_trials_table(f"The {len(best)} best by {objective} (each trial's best epoch)", best, names))
-        console.print()
-        console.print(_space_table(step["space"]))
-        console.print()
-        console.print(_budget_table(rows, objective, direction))
-    for row in failed:
-        console.print(f"trial {row['trial_id']} failed: {row['message']}", markup=False)
+        sign = -1 if searched.maximise else 1
+        best = sorted(completed, key=lambda trial: sign * trial.metrics[searched.objective])[:top]
+        tables = _trials_table(f"The {len(best)} best by {searched.objective} (each trial's best epoch)", best)
+        for table in (tables, space, _budget_table(searched)):
+            console.print()
+            console.print(table)
+    for trial in failed:
+        console.print(f"trial {trial.trial_id} failed: {trial.message}", markup=False)
 
 
-def format_value(text: Any) -> str:
+def format_value(value: Any) -> str:
     """A hyper-parameter's value as a person writes it."""
-    try:
-        number = float(text)
-    except (TypeError, ValueError):
-        return str(text)
-    return f"{number:.3g}" if abs(number) < 1 and number else f"{number:g}"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    return f"{value:.3g}" if abs(value) < 1 and value else f"{value:g}"
 
 
 def one_line(values: Mapping[str, Any]) -> str:
@@ -70,16 +69,22 @@ def one_line(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {format_value(value)}" for name, value in values.items())
 
 
-def _trials_table(title: str, rows: list[dict[str, str]], names: list[str]) -> Table:
+def describe_domain(hp: Mapping[str, Any]) -> str:
+    """The values of a hyper-parameter of ``run.json``'s space, in words."""
+    if hp.get("values") is not None:
+        return ", ".join(format_value(value) for value in hp["values"])
+    words = f"{format_value(hp['min_value'])} to {format_value(hp['max_value'])}"
+    return f"{words}, log scale" if hp["sampling"] == "log" else words
+
+
+def _trials_table(title: str, trials: list[evidence.Trial]) -> Table:
     table = _table(title)
     for column in ("trial", "epochs", *FIGURES):
         table.add_column(column, justify="right")
     table.add_column("configuration", overflow="fold")
-    for row in rows:
-        figures = [f"{float(row[figure]):.4f}" if row[figure] else "-" for figure in FIGURES]
-        table.add_row(
-            row["trial_id"], row["epochs"], *figures, one_line({name: row[name] for name in names if row[name]})
-        )
+    for trial in trials:
+        figures = [_figure(trial.metrics[figure]) for figure in FIGURES]
+        table.add_row(trial.trial_id, str(trial.epochs), *figures, one_line(trial.hyperparameters))
     return table
 
 
@@ -92,36 +97,30 @@ def _space_table(space: list[dict[str, Any]]) -> Table:
     return table
 
 
-def describe_domain(hp: dict[str, Any]) -> str:
-    """The values of a hyper-parameter of ``run.json``'s space, in words."""
-    if hp.get("values") is not None:
-        return ", ".join(format_value(value) for value in hp["values"])
-    words = f"{format_value(hp['min_value'])} to {format_value(hp['max_value'])}"
-    return f"{words}, log scale" if hp["sampling"] == "log" else words
-
-
-def _budget_table(rows: list[dict[str, str]], objective: str, direction: str) -> Table:
+def _budget_table(searched: evidence.Exercise) -> Table:
     table = _table("Where the budget went")
-    for column in ("bracket", "rung", "trials", "to epoch", "epochs", "seconds", f"best {objective}"):
+    for column in ("bracket", "rung", "trials", "to epoch", "epochs", "seconds", f"best {searched.objective}"):
         table.add_column(column, justify="right")
-    groups: dict[tuple[str, str], list[dict[str, str]]] = {}
-    for row in rows:
-        groups.setdefault((row["bracket"], row["round"]), []).append(row)
-    for (bracket, rung), group in sorted(
-        groups.items(), key=lambda item: (-int(item[0][0] or 0), int(item[0][1] or 0))
-    ):
-        scores = [float(row[objective]) for row in group if row[objective]]
-        best = (max if direction == "max" else min)(scores, default=None)
+    rungs: dict[tuple[int, int], list[evidence.Trial]] = {}
+    for trial in searched.trials:
+        rungs.setdefault((-(trial.bracket or 0), trial.round or 0), []).append(trial)
+    for (bracket, rung), trials in sorted(rungs.items()):
+        scores = [trial.metrics[searched.objective] for trial in trials]
+        scores = [score for score in scores if not math.isnan(score)]
         table.add_row(
-            bracket or "-",
-            rung or "-",
-            str(len(group)),
-            group[0]["epochs"],
-            str(sum(int(row["epochs"]) - int(row["initial_epoch"]) for row in group)),
-            f"{sum(float(row['seconds'] or 0) for row in group):.1f}",
-            "-" if best is None else f"{best:.4f}",
+            str(-bracket),
+            str(rung),
+            str(len(trials)),
+            str(trials[0].epochs),
+            str(sum(trial.epochs - trial.initial_epoch for trial in trials)),
+            f"{sum(trial.seconds for trial in trials if not math.isnan(trial.seconds)):.1f}",
+            _figure((max if searched.maximise else min)(scores, default=math.nan)),
         )
     return table
+
+
+def _figure(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.4f}"
 
 
 def _table(title: str) -> Table:

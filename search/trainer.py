@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import random
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +16,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 EVALUATION_BATCH = 1000
+
+PROGRAMS_KEPT = 16  # with the models they belong to, a few MB each
 
 # XLA removes the graph executor's overhead and asks for 0.5 to 0.7 s of compiling. On a CPU core that overhead is 40 to
 # 230 microseconds a step, growing with the number of weights to update: XLA pays where steps times weights exceed this.
@@ -75,13 +79,13 @@ def fit(
         steps=math.ceil(len(x) / batch_size),
     )
     _refuse_batch_callbacks(callbacks)
-    program = Program(model, x, y, batch_size, validation_data)
+    program = _program(model, x, y, validation_data)
     model.stop_training = False
     container.on_train_begin()
     logs: dict[str, float] = {}
     for epoch in range(initial_epoch, epochs):
         container.on_epoch_begin(epoch)
-        logs = program.run(epoch_order(len(x), (*seed, epoch)), xla=epoch >= xla_from)
+        logs = program.run(epoch_order(len(x), (*seed, epoch)), batch_size, xla=epoch >= xla_from)
         container.on_epoch_end(epoch, logs)
         if model.stop_training:
             break
@@ -113,33 +117,32 @@ def first_xla_epoch(updates: int, milestones: Sequence[int]) -> float:
 class Program:
     """An epoch of training and its evaluation, compiled for one model and one data set."""
 
-    def __init__(
-        self, model: keras.Model, x: Any, y: Any, batch_size: int, validation_data: tuple[Any, Any] | None = None
-    ) -> None:
+    def __init__(self, model: keras.Model, x: Any, y: Any, validation_data: tuple[Any, Any] | None = None) -> None:
         self.model = model
-        self.batch_size = batch_size
+        self.examples = (x, y, *(validation_data or ()))
         self.x, self.y = tf.convert_to_tensor(x), tf.convert_to_tensor(y)
         _create_variables(model, self.x[:1], self.y[:1])
         order = tf.TensorSpec((None,), tf.int32)
         self._graph = _concrete(self._train, order, tf.TensorSpec((), tf.int32))
-        self._xla: Any = None
+        self._xla: dict[int, Any] = {}
         self._evaluate = None if validation_data is None else Evaluation(model, *validation_data)
 
-    def run(self, order: NDArray[np.int32], xla: bool) -> dict[str, float]:
+    def run(self, order: NDArray[np.int32], batch_size: int, xla: bool) -> dict[str, float]:
         """Trains on the examples in ``order``, evaluates, and returns the epoch's metrics.
 
-        With ``xla``, XLA compiles the whole batches and the graph does the short one, since XLA would compile the step
+        The graph takes any batch size; XLA compiles one at a time. With ``xla``, XLA compiles the whole batches and the graph does the short one, since XLA would compile the step
         a second time for it; a model that XLA would slow down or train differently stays with the graph.
         """
         self.model.reset_metrics()
         rest = order
         if xla and self._suits_xla():
-            whole = len(order) // self.batch_size * self.batch_size
-            if self._xla is None:
-                self._xla = _concrete(self._train_whole_batches, tf.TensorSpec((whole,), tf.int32), jit_compile=True)
-            self._xla(tf.constant(order[:whole]))
+            whole = len(order) // batch_size * batch_size
+            if batch_size not in self._xla:
+                train = functools.partial(self._train_whole_batches, batch_size)
+                self._xla[batch_size] = _concrete(train, tf.TensorSpec((whole,), tf.int32), jit_compile=True)
+            self._xla[batch_size](tf.constant(order[:whole]))
             rest = order[whole:]
-        logs = _floats(self._graph(tf.constant(rest), tf.constant(self.batch_size)))
+        logs = _floats(self._graph(tf.constant(rest), tf.constant(batch_size)))
         if self._evaluate is not None:
             logs.update({f"val_{name}": value for name, value in self._evaluate.run().items()})
         return logs
@@ -156,10 +159,10 @@ class Program:
         result: dict[str, tf.Tensor] = self.model.get_metrics_result()
         return result
 
-    def _train_whole_batches(self, order: tf.Tensor) -> None:
+    def _train_whole_batches(self, batch_size: int, order: tf.Tensor) -> None:
         def step(start: tf.Tensor) -> tuple[tf.Tensor]:
-            self._step(tf.slice(order, [start], [self.batch_size]))
-            return (start + self.batch_size,)
+            self._step(tf.slice(order, [start], [batch_size]))
+            return (start + batch_size,)
 
         tf.while_loop(lambda start: start < order.shape[0], step, (tf.constant(0),))
 
@@ -203,6 +206,23 @@ class Evaluation:
         return result
 
 
+_programs: OrderedDict[int, Program] = OrderedDict()
+
+
+def _program(model: keras.Model, x: Any, y: Any, validation_data: tuple[Any, Any] | None) -> Program:
+    """The program of this model and these examples, compiled before or new."""
+    program = _programs.get(id(model))
+    examples = (x, y, *(validation_data or ()))
+    known = program is not None and len(program.examples) == len(examples)
+    if program is None or not known or any(a is not b for a, b in zip(program.examples, examples, strict=True)):
+        program = Program(model, x, y, validation_data)
+    _programs[id(model)] = program  # which keeps the model alive, so the id stays its own
+    _programs.move_to_end(id(model))
+    if len(_programs) > PROGRAMS_KEPT:
+        _programs.popitem(last=False)
+    return program
+
+
 def _create_variables(model: keras.Model, x: tf.Tensor, y: tf.Tensor) -> None:
     """Those of the optimizer and the metrics, which TensorFlow would otherwise trace every program a second time for."""
     model.optimizer.build(model.trainable_variables)
@@ -222,7 +242,7 @@ def _refuse_batch_callbacks(callbacks: Sequence[keras.callbacks.Callback]) -> No
     hooks = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
     for callback in callbacks:
         for hook in hooks:
-            if getattr(type(callback), hook, None) is not getattr(keras.callbacks.Callback, hook):
+            if getattr(getattr(callback, hook), "__func__", None) is not getattr(keras.callbacks.Callback, hook):
                 raise ValueError(
                     f"{type(callback).__name__} defines {hook}, and an epoch here is one program that calls nothing "
                     "between its batches; do its work in on_epoch_end, or train with model.fit"

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from search import data, exercise
-from search.errors import WorkError
+from search.errors import WorkError, first_line
 
 SECONDS_BETWEEN_STATES = 10.0
+MODELS_KEPT = 16  # the trainer keeps as many programs
 
 
 @dataclass(frozen=True)
@@ -80,16 +82,17 @@ class Stopped(Exception):
 class Trainer:
     """What a worker holds from one job to the next: the exercise and its examples, in memory once."""
 
-    def __init__(self, script: Path, source: str | None) -> None:
+    def __init__(self, script: Path, source: data.Source | str | None) -> None:
         import tensorflow as tf
 
         self.exercise = exercise.load(script)
         self.hypermodel = self.exercise.hypermodel()
-        images = data.load(source)
+        images = source if isinstance(source, data.Source) else data.load(source)
         task = data.TASKS[self.exercise.task]
         self.data_sha256 = images.sha256
         train, validation = data.training_examples(images, task), data.validation_examples(images, task)
         self.train = (tf.constant(train.x), tf.constant(train.y))
+        self._compiled: OrderedDict[str, Any] = OrderedDict()
         self.validation = (tf.constant(validation.x), tf.constant(validation.y))
 
     def run(self, job: Job, stopping: Callable[[], bool] = lambda: False) -> Outcome:
@@ -105,8 +108,11 @@ class Trainer:
         try:
             hp, model = build(self.hypermodel, job.hyperparameters, job.seed)
         except Exception as error:  # whatever the exercise's own code raises
-            return Outcome(False, message=f"build: {_one_line(error)}", seconds=time.monotonic() - started)
+            return Outcome(
+                False, message=f"build: {type(error).__name__}: {first_line(error)}", seconds=time.monotonic() - started
+            )
         identity = job.identity(self.exercise.name, self.data_sha256)
+        model = self._with_program(model)
         history: dict[str, list[float]] = {}
         state, notes = _latest_state(job, identity)
         if state is not None:
@@ -132,10 +138,36 @@ class Trainer:
         except Diverged as error:
             return Outcome(False, history, _parameters(model), time.monotonic() - started, message=str(error))
         except Exception as error:  # whatever the exercise's own code raises
-            return Outcome(False, history, message=f"fit: {_one_line(error)}", seconds=time.monotonic() - started)
+            return Outcome(
+                False,
+                history,
+                message=f"fit: {type(error).__name__}: {first_line(error)}",
+                seconds=time.monotonic() - started,
+            )
         return Outcome(
             True, history, _parameters(model), time.monotonic() - started, tuple(keeper.epoch_seconds), "; ".join(notes)
         )
+
+    def _with_program(self, model: Any) -> Any:
+        """A model of the same structure that has been compiled before, given the new one's variables; else the new one."""
+        from search.structure import structure
+
+        model.optimizer.build(model.trainable_variables)
+        key = structure(model)
+        if key is None:
+            return model
+        twin = self._compiled.setdefault(key, model)
+        self._compiled.move_to_end(key)
+        if len(self._compiled) > MODELS_KEPT:
+            self._compiled.popitem(last=False)
+        if twin is not model:
+            for variable, value in zip(
+                [*twin.variables, *twin.optimizer.variables],
+                [*model.variables, *model.optimizer.variables],
+                strict=True,
+            ):
+                variable.assign(value)
+        return twin
 
 
 def _latest_state(job: Job, identity: dict[str, Any]) -> tuple[Any, list[str]]:
@@ -225,8 +257,3 @@ def _keeper(job: Job, history: dict[str, list[float]], identity: dict[str, Any],
 
 def _parameters(model: Any) -> int:
     return sum(math.prod(weight.shape) for weight in model.trainable_weights)
-
-
-def _one_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import multiprocessing
+import multiprocessing.connection
+import multiprocessing.context
 import multiprocessing.forkserver
 import multiprocessing.resource_tracker
 import os
+import queue
 import signal
 import sys
 import threading
@@ -13,13 +18,14 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-import pebble
-
+from search.errors import WorkError, first_line
 from search.trial import Job, Outcome, Stopped, Trainer
 
 MAX_RETRIES = 2  # of a job whose worker died or overran its limit
+SECONDS_TO_SAVE = 3.0  # for a worker to end its epoch and write its state when it is stopped
+SECONDS_TO_NOTICE = 0.1  # that a trial has overrun its limit, or that the search is to stop
 
 
 class Workers(Protocol):
@@ -40,14 +46,16 @@ class InProcess:
     size = 1
 
     def __init__(self, script: Path, source: str | None) -> None:
-        import search.runtime  # noqa: F401
-
-        self._trainer = Trainer(script, source)
+        self._script, self._source = script, source
+        self._trainer: Trainer | None = None
 
     def submit(self, job: Job) -> Future[Outcome]:
         """See :class:`Workers`."""
+        import search.runtime  # noqa: F401
+
         future: Future[Outcome] = Future()
         try:
+            self._trainer = self._trainer or Trainer(self._script, self._source)
             future.set_result(self._trainer.run(job))
         except Exception as error:
             future.set_exception(error)
@@ -61,33 +69,129 @@ class LocalPool:
     """Processes on this machine, each with one thread for arithmetic, so that results do not depend on their number.
 
     TensorFlow is imported once, by the server that the workers are forked from; they start while the caller goes on.
+    Each worker has a pipe and a thread of its own: workers share no lock that one could die with.
     """
 
-    def __init__(self, size: int, script: Path, source: str | None, time_limit: float | None = None) -> None:
+    def __init__(self, size: int, script: Path, source: str | None, job_seconds: float | None = None) -> None:
         self.size = size
-        self._time_limit = time_limit
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["search.runtime"])
+        self._job_seconds = job_seconds
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["search.runtime"])
         # A terminal that closes hangs up on the whole group; the driver decides what becomes of the others.
         hang_up = signal.signal(signal.SIGHUP, signal.SIG_IGN)
         multiprocessing.resource_tracker.ensure_running()
         multiprocessing.forkserver.ensure_running()
         signal.signal(signal.SIGHUP, hang_up)
-        self._pool = pebble.ProcessPool(
-            max_workers=size, context=context, initializer=_start_worker, initargs=(script, source)
-        )
-        for _ in range(size):
-            self._pool.schedule(os.getpid)  # pebble starts its processes with the first task
+        self._arguments = (script, source)
+        self._jobs: queue.SimpleQueue[tuple[Job, Future[Outcome]] | None] = queue.SimpleQueue()
+        self._closing = threading.Event()
+        self._keepers = [threading.Thread(target=self._keep_a_worker, daemon=True) for _ in range(size)]
+        for keeper in self._keepers:
+            keeper.start()
 
     def submit(self, job: Job) -> Future[Outcome]:
         """See :class:`Workers`."""
-        future: Future[Outcome] = self._pool.schedule(_run, args=(job,), timeout=self._time_limit)
+        future: Future[Outcome] = Future()
+        self._jobs.put((job, future))
         return future
 
     def close(self) -> None:
         """See :class:`Workers`."""
-        self._pool.stop()  # type: ignore[no-untyped-call]
-        self._pool.join()
+        self._closing.set()
+        for _ in self._keepers:
+            self._jobs.put(None)
+        for keeper in self._keepers:
+            keeper.join()
+
+    def _keep_a_worker(self) -> None:
+        worker = None
+        try:
+            worker = _Worker(self._context, self._arguments)
+            while (task := self._jobs.get()) is not None and not self._closing.is_set():
+                job, future = task
+                try:
+                    if not worker.alive():
+                        worker = _Worker(self._context, self._arguments)
+                    future.set_result(worker.run(job, self._job_seconds, self._closing))
+                except WorkerLost as error:
+                    worker.stop()
+                    future.set_exception(error)
+                except Exception as error:
+                    future.set_exception(error)
+        finally:
+            if worker is not None:
+                worker.stop()
+
+
+class WorkerLost(Exception):
+    """A worker died, or was stopped, with a job that may be tried again; the message says how.
+
+    Attributes:
+        starting: it died before it was given a job.
+    """
+
+    def __init__(self, reason: str, starting: bool = False) -> None:
+        super().__init__(reason)
+        self.starting = starting
+
+
+class _Worker:
+    """One process, seen from the driver's side of its pipe."""
+
+    def __init__(self, context: multiprocessing.context.ForkServerContext, arguments: tuple[Path, str | None]) -> None:
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_work, args=(theirs, *arguments), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._ready = False
+
+    def alive(self) -> bool:
+        return self._process.is_alive()
+
+    def run(self, job: Job, seconds: float | None, closing: threading.Event) -> Outcome:
+        """Raises what the job raised; :class:`WorkerLost` when the process ended or took longer than ``seconds``."""
+        if not self._ready:
+            self._receive(None, closing)
+            self._ready = True
+        try:
+            self._pipe.send(job)
+        except OSError:
+            raise self._lost() from None
+        reply = self._receive(seconds, closing)
+        if isinstance(reply, Exception):
+            raise reply
+        assert isinstance(reply, Outcome)
+        return reply
+
+    def stop(self) -> None:
+        """Ends the process; a job under way saves its state first, if its epoch ends in time."""
+        self._pipe.close()
+        self._process.terminate()
+        self._process.join(SECONDS_TO_SAVE)
+        self._process.kill()
+        self._process.join()
+
+    def _receive(self, seconds: float | None, closing: threading.Event) -> object:
+        # by the monotonic clock: a clock that is set, or a lid that is closed, ends no trial
+        deadline = math.inf if seconds is None else time.monotonic() + seconds
+        while not (ready := multiprocessing.connection.wait([self._pipe, self._process.sentinel], SECONDS_TO_NOTICE)):
+            if closing.is_set():
+                raise WorkerLost("the search was stopped")
+            if time.monotonic() > deadline:
+                raise WorkerLost(f"it overran its time limit of {seconds:g} s")
+        if self._pipe in ready:
+            with contextlib.suppress(EOFError, OSError):  # it died in the middle of a word
+                return self._pipe.recv()
+        raise self._lost()
+
+    def _lost(self) -> WorkerLost:
+        self._process.join(SECONDS_TO_SAVE)
+        code = self._process.exitcode
+        how = f"exit code {code}" if code is None or code >= 0 else signal.Signals(-code).name
+        if code == -signal.SIGKILL:
+            how += ", as when memory runs out"
+        when = "" if self._ready else " while it started"
+        return WorkerLost(f"the worker died{when} ({how})", starting=not self._ready)
 
 
 def run_all(workers: Workers, jobs: Sequence[Job], watch: Callable[[Job, Outcome], None]) -> list[Outcome]:
@@ -112,39 +216,58 @@ def run_all(workers: Workers, jobs: Sequence[Job], watch: Callable[[Job, Outcome
 
 
 def result(future: Future[Outcome], retries: int) -> Outcome | None:
-    """A finished job's outcome; None where its worker was lost and the job may be tried again, ``MAX_RETRIES`` times."""
+    """A finished job's outcome; None where its worker was lost and the job may be tried again, ``MAX_RETRIES`` times.
+
+    Raises:
+        WorkError: no worker starts.
+        OSError: a state could not be written.
+    """
     try:
         return future.result()
-    except pebble.ProcessExpired as error:
-        reason = f"the worker died (exit code {error.exitcode})"
-    except TimeoutError:
-        reason = "it overran its time limit"
-    return None if retries < MAX_RETRIES else Outcome(False, message=f"{reason}, {retries + 1} times")
+    except WorkerLost as error:
+        if retries < MAX_RETRIES:
+            return None
+        if error.starting:
+            raise WorkError(f"no worker can be started: {error}; try --workers 1, or 0 to see its own message") from None
+        return Outcome(False, message=f"{error}, {retries + 1} times")
 
 
-_trainer: Trainer | None = None
-_stopping = threading.Event()
-
-
-def _start_worker(script: Path, source: str | None) -> None:
-    global _trainer
+def _work(pipe: multiprocessing.connection.Connection[Any, Any], script: Path, source: str | None) -> None:
+    """What a worker does: says that it is ready, then answers each job with its outcome or with what it raised."""
+    training, stopping = threading.Event(), threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
-    signal.signal(signal.SIGTERM, lambda *_: _stopping.set() if _trainer else sys.exit(0))
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set() if training.is_set() else sys.exit(0))
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    with contextlib.suppress(OSError):  # when memory runs out, the kernel takes a worker, which is replaced
+        Path("/proc/self/oom_score_adj").write_text("500")
     import search.runtime  # noqa: F401
 
-    _trainer = Trainer(script, source)
+    try:
+        trainer: Trainer | WorkError = Trainer(script, source)
+    except Exception as error:  # whatever the exercise's own code raises; the driver has built it, so this is rare
+        trainer = WorkError(f"a worker did not start: {type(error).__name__}: {first_line(error)}")
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the driver has ended
+        pipe.send("ready")
+        while True:
+            job = pipe.recv()
+            training.set()
+            reply: object = trainer
+            if isinstance(trainer, Trainer):
+                try:
+                    reply = trainer.run(job, stopping.is_set)
+                except Stopped:
+                    return
+                except (OSError, WorkError) as error:
+                    reply = error
+                except Exception as error:
+                    reply = WorkError(f"trial {job.name}: {type(error).__name__}: {first_line(error)}")
+            pipe.send(reply)
+            training.clear()
+            if stopping.is_set():
+                return
 
 
 def _end_with_parent(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)
-
-
-def _run(job: Job) -> Outcome:
-    assert _trainer is not None
-    try:
-        return _trainer.run(job, _stopping.is_set)
-    except Stopped:
-        sys.exit(0)

@@ -746,7 +746,7 @@ TRAININGS = [
     ("no accuracy", CHOICE + PLAIN + COMPILE.replace(", metrics=['accuracy']", ""), (), ["val_accuracy", "metrics"]),
     ("objective unknown", NEURON, [("max_epochs=9", "max_epochs=9, objective='val_auc'")], ["val_auc", "val_accuracy"]),
     ("wrong output", CHOICE + PLAIN.replace("(1,", "(10,") + COMPILE, (), ["cannot be trained", "(1, 10)"]),
-    ("wrong input", CHOICE + PLAIN.replace("28, 28", "14, 14") + COMPILE, (), ["cannot be trained", "14, 14"]),
+    ("wrong input", CHOICE + PLAIN.replace("28, 28", "14, 14") + COMPILE, (), ["cannot be trained", "196", "784"]),
 ]
 
 

@@ -135,12 +135,16 @@ def test_continuing_ends_bit_for_bit_where_going_through_does(digits, optimizer,
 
 def test_callbacks_hear_of_every_epoch_and_can_stop(digits):
     x, y, validation = digits
-    stop = keras.callbacks.EarlyStopping("val_accuracy", patience=0, baseline=1.0)
+
+    def stop_after_two(epoch, logs):
+        model.stop_training = logs["val_accuracy"] > 0 and epoch == 1
+
+    stop = keras.callbacks.LambdaCallback(on_epoch_end=stop_after_two)
     halve = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
     model = network()
     history = trainer.fit(model, x, y, epochs=9, validation_data=validation, callbacks=[stop, halve], seed=SEED)
-    assert history.epoch == [0]
-    assert float(model.optimizer.learning_rate) == pytest.approx(0.0015)
+    assert history.epoch == [0, 1]
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.00075)
 
 
 class EveryBatch(keras.callbacks.Callback):
@@ -152,6 +156,7 @@ class EveryBatch(keras.callbacks.Callback):
     ("change", "message"),
     [
         ({"callbacks": [EveryBatch()]}, "EveryBatch defines on_train_batch_end"),
+        ({"callbacks": [keras.callbacks.LambdaCallback(on_train_batch_begin=print)]}, "defines on_train_batch_begin"),
         ({"batch_size": 0}, "batch_size is 0; expected at least 1"),
     ],
 )

@@ -1,0 +1,216 @@
+"""Trials on a Ray cluster: Ray schedules, retries and carries; the oracle and the results folder stay with the driver."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import os
+import re
+import signal
+import tempfile
+import threading
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from search import data, provenance, store
+from search.errors import RequestError, WorkError, first_line
+from search.trial import Job, Outcome, Stopped, Trainer
+from search.workers import MAX_RETRIES
+
+SECONDS_TO_ANSWER = 5.0  # for a cluster to greet back
+SECONDS_TO_SAVE = 10.0  # for trials under way to end their epoch when the driver closes
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """What every node gets once: the exercise's script, the examples, and the versions that decide a result."""
+
+    script: str
+    text: bytes
+    source: data.Source
+    versions: dict[str, str]
+
+
+class RayWorkers:
+    """Ray tasks of one CPU each; see :class:`search.workers.Workers`.
+
+    A job's states travel as bytes, so nodes need no common file system. A task whose worker or node dies runs again
+    elsewhere, ``MAX_RETRIES`` times, from the state it was sent: training is a function of that state, so nothing but
+    time is lost.
+    """
+
+    def __init__(self, address: str, size: int | None, script: Path, source: data.Source) -> None:
+        """Connects, and sends out the data.
+
+        Args:
+            address: ``local`` for an instance of this process's own, ``HOST:PORT`` from a machine of the cluster,
+                ``ray://HOST:PORT`` from outside.
+            size: jobs at a time; None for as many as the cluster has CPUs.
+            script, source: the exercise and its examples.
+
+        Raises:
+            RequestError: ray is not installed, or there is no such cluster.
+        """
+        self._address = address
+        self._ray = ray = _connect(address, size)
+        cpus = int(ray.cluster_resources().get("CPU", 0))
+        if not cpus:
+            ray.shutdown()
+            raise RequestError(f"--cluster {address} has no CPU; add a node with: ray start --address=HOST:PORT")
+        self.size = size or cpus
+        self._parcel = ray.put(Parcel(script.name, script.read_bytes(), source, _versions(script)))
+        self._train = ray.remote(num_cpus=1, max_retries=MAX_RETRIES)(_train)
+        self._running: dict[Future[Outcome], Any] = {}
+        for _ in range(self.size):  # the workers import TensorFlow while the driver does
+            ray.remote(num_cpus=1, num_returns=0)(_get_ready).remote(self._parcel)
+
+    def submit(self, job: Job) -> Future[Outcome]:
+        """See :class:`search.workers.Workers`; the state is written to ``job.state`` before the future completes."""
+        states = [path.read_bytes() if path and path.exists() else None for path in (job.state, job.resume_from)]
+        future: Future[Outcome] = Future()
+        self._running[future] = reference = self._train.remote(self._parcel, job, *states)
+        reference.future().add_done_callback(lambda reply: self._receive(reply, job, future))
+        return future
+
+    def close(self) -> None:
+        """See :class:`search.workers.Workers`; a cluster that others started goes on."""
+        for reference in list(self._running.values()):
+            self._ray.cancel(reference)
+        wait(list(self._running), timeout=SECONDS_TO_SAVE)
+        self._ray.shutdown()
+
+    def _receive(self, reply: Future[tuple[Outcome | None, bytes | None]], job: Job, future: Future[Outcome]) -> None:
+        failures = self._ray.exceptions
+        try:
+            outcome, state = reply.result()
+            if outcome is not None and outcome.completed and outcome.message:
+                store.set_aside(job.state)  # it was damaged
+            if state is not None:
+                store.write_bytes(job.state, state)
+            result: Outcome | BaseException = outcome or TimeoutError()
+        except failures.RayTaskError as error:
+            cause = error.cause
+            told = isinstance(cause, (RequestError, WorkError, OSError))
+            reason = f"the worker did not start: {type(cause).__name__}: {first_line(cause)}"
+            result = cause if told else Outcome(False, message=reason)
+        except (failures.WorkerCrashedError, failures.NodeDiedError, failures.OutOfMemoryError) as error:
+            result = Outcome(False, message=f"the worker died ({type(error).__name__}), {MAX_RETRIES + 1} times")
+        except failures.RayError as error:
+            result = WorkError(
+                f"--cluster {self._address} was lost ({first_line(error)}); run the same command again: it goes on from here"
+            )
+        except BaseException as error:
+            result = error
+        del self._running[future]
+        if isinstance(result, Outcome):
+            future.set_result(result)
+        else:
+            future.set_exception(result)
+
+
+def _connect(address: str, size: int | None) -> Any:
+    """The ``ray`` module, connected; what Ray would change in this process is put back."""
+    local = address == "local"
+    if not local and not re.fullmatch(r"(ray://)?[^\s/:]+:\d{1,5}", address):
+        raise RequestError(f"--cluster {address or repr(address)}: expected local, HOST:PORT or ray://HOST:PORT")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anyone
+    os.environ.setdefault("RAY_task_oom_retries", str(MAX_RETRIES))  # Ray's default is for ever
+    if local:
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's switch for listening on the loopback alone
+    try:
+        import ray
+    except ImportError:
+        raise RequestError('--cluster needs ray; install it with: pip install "keras-lab-search[cluster]"') from None
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        if local:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # inherited by Ray's processes: the driver ends them
+            ray.init(num_cpus=size, include_dashboard=False, log_to_driver=False, logging_level="error")
+        else:
+            _greet(address.removeprefix("ray://"))
+            ray.init(address, log_to_driver=False, logging_level="error")
+    except Exception as error:  # Ray raises nearly anything
+        raise RequestError(
+            f"--cluster {address} cannot be used ({first_line(error)}); start it with `ray start`, see docs/cluster.md"
+        ) from None
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return ray
+
+
+def _greet(address: str) -> None:
+    """Ray itself would wait for minutes, and say so on standard error.
+
+    Raises:
+        ConnectionError: nothing at ``address`` speaks gRPC.
+    """
+    import grpc
+
+    if os.environ.get("RAY_USE_TLS", "0") != "0":
+        return  # such a cluster answers no plain greeting
+    with grpc.insecure_channel(address) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=SECONDS_TO_ANSWER)
+        except grpc.FutureTimeoutError:
+            raise ConnectionError(f"no Ray answered within {SECONDS_TO_ANSWER:.0f} s") from None
+
+
+def _versions(script: Path) -> dict[str, str]:
+    versions = {name: importlib.metadata.version(name) for name in provenance.PACKAGES}
+    return {**versions, "search": provenance.source_sha256(script)[:12]}
+
+
+_trainer: Trainer | None = None
+
+
+def _get_ready(parcel: Parcel) -> None:
+    """In a Ray worker, which serves one driver: makes what it holds from one task to the next."""
+    global _trainer
+    if _trainer is not None:
+        return
+    import search.runtime  # noqa: F401
+
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder, parcel.script)
+        script.write_bytes(parcel.text)
+        versions = _versions(script)
+        if versions != parcel.versions:
+            raise WorkError(
+                f"node {os.uname().nodename} has {versions}; the driver has {parcel.versions}; install the same on every node"
+            )
+        _trainer = Trainer(script, parcel.source)
+
+
+def _train(
+    parcel: Parcel, job: Job, state: bytes | None, resume_from: bytes | None
+) -> tuple[Outcome | None, bytes | None]:
+    """In a Ray worker: the job's outcome, None when the driver closed or time ran out first, and the state it left."""
+    _get_ready(parcel)
+    assert _trainer is not None
+    stopping = threading.Event()
+    signal.signal(signal.SIGINT, lambda *_: stopping.set())  # Ray cancels a task the way Ctrl-C would
+    limit = _trainer.exercise.trial_seconds
+    # a trial over its limit ends with its epoch; one that hangs inside an epoch ends its process
+    clocks = [threading.Timer(limit, stopping.set), threading.Timer(2 * limit, os._exit, (1,))]
+    with tempfile.TemporaryDirectory() as folder:
+        here = Path(folder, "state.npz")
+        there = Path(folder, "resume_from.npz")
+        for path, content in ((here, state), (there, resume_from)):
+            if content is not None:
+                path.write_bytes(content)
+        outcome: Outcome | None = None
+        for clock in clocks:
+            clock.start()
+        try:
+            outcome = _trainer.run(dataclasses.replace(job, state=here, resume_from=there), stopping.is_set)
+            message = outcome.message.replace(str(here), str(job.state)).replace(str(there), str(job.resume_from))
+            outcome = dataclasses.replace(outcome, message=message)
+        except Stopped:
+            pass
+        finally:
+            for clock in clocks:
+                clock.cancel()
+        return outcome, here.read_bytes() if here.exists() else None

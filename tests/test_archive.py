@@ -1,0 +1,61 @@
+"""The hand-in: what is in it, and that it runs where it is unpacked."""
+
+import subprocess
+import sys
+import tarfile
+
+import pytest
+
+from search.archive import archive
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def handed_in(tmp_path):
+    results = tmp_path / "results"
+    (results / "single" / "plots").mkdir(parents=True)
+    (results / "single" / "search").mkdir()
+    for name in (
+        "report.html",
+        "single/run.json",
+        "single/report.html",
+        "single/plots/loss.png",
+        "single/search/state.npz",
+    ):
+        (results / name).write_text(name)
+    return archive("O'NEIL_Mary-Jane", ROOT, results, tmp_path)
+
+
+def test_it_holds_the_code_and_the_reports_and_nothing_of_the_environment(handed_in):
+    assert handed_in.name == "O'NEIL_Mary-Jane_Lab3_DLCV.tar.bz2"
+    with tarfile.open(handed_in, "r:bz2") as tar:
+        members = tar.getmembers()
+    names = {member.name.removeprefix("O'NEIL_Mary-Jane_Lab3_DLCV/") for member in members}
+    assert {
+        "search_single.py",
+        "search/trainer.py",
+        "search/mnist.npz",
+        "setup.cfg",
+        "tests/conftest.py",
+        "Makefile",
+    } <= names
+    assert {"results/report.html", "results/single/report.html", "results/single/plots/loss.png"} <= names
+    assert not [
+        name for name in names if ".venv" in name or "__pycache__" in name or name.endswith((".pyc", "state.npz"))
+    ]
+    for member in members:
+        assert member.isfile()
+        assert not member.name.startswith("/")
+        assert ".." not in member.name
+        assert (member.uname, member.uid) == ("", 0)
+
+
+def test_it_runs_where_it_is_unpacked(handed_in, tmp_path):
+    with tarfile.open(handed_in, "r:bz2") as tar:
+        tar.extractall(tmp_path / "unpacked", filter="data")
+    (folder,) = (tmp_path / "unpacked").iterdir()
+    script = folder / "search_single.py"
+    out = subprocess.run(
+        [sys.executable, script, "--help"], cwd=folder, capture_output=True, text=True, check=True
+    ).stdout
+    assert "A single sigmoid neuron" in out

@@ -1,0 +1,134 @@
+"""Programs are shared by models that differ in the values of variables alone, and training through one is exact."""
+
+import keras
+import numpy as np
+import pytest
+
+from search import trainer, trial
+from search.structure import structure
+from tests.conftest import NEURON, write_exercise
+
+L = keras.layers
+
+
+def network(*middle, optimizer=None, loss="sparse_categorical_crossentropy", metrics=("accuracy",), outputs=10):
+    model = keras.Sequential([keras.Input((28, 28)), L.Rescaling(1 / 255), L.Flatten(), *middle, L.Dense(outputs)])
+    model.compile(optimizer or keras.optimizers.Adam(0.001), loss=loss, metrics=list(metrics))
+    return model
+
+
+def functional(swap=False):
+    inputs = keras.Input((8,))
+    a, b = L.Dense(4)(inputs), L.Dense(4, use_bias=False)(inputs)
+    model = keras.Model(inputs, L.Subtract()([b, a] if swap else [a, b]))
+    model.compile("sgd", loss="mse")
+    return model
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (lambda: network(L.Dense(8)), lambda: network(L.Dense(8, name="renamed"))),
+        (lambda: network(L.Dense(8)), lambda: network(L.Dense(8), optimizer=keras.optimizers.Adam(0.5))),
+        (lambda: network(L.Dense(8)), lambda: network(L.Dense(8, kernel_initializer="zeros"))),
+        (lambda: network(L.Dropout(0.5)), lambda: network(L.Dropout(0.5, seed=3))),
+        (functional, functional),
+    ],
+    ids=["names", "learning rate", "initial weights", "seed", "functional"],
+)
+def test_shared(one, other):
+    assert structure(one()) is not None
+    assert structure(one()) == structure(other())
+
+
+class OwnLayer(L.Dense):
+    """Not Keras's: what its call does is not in its configuration."""
+
+
+class OwnModel(keras.Sequential):
+    """May have a train_step of its own."""
+
+
+def own_model():
+    model = OwnModel([keras.Input((8,)), L.Dense(1)])
+    model.compile("sgd", loss="mse")
+    return model
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda: network(L.Dense(9, activation="relu")),
+        lambda: network(L.Dense(8, activation="tanh")),
+        lambda: network(L.Dense(8, activation="relu"), optimizer=keras.optimizers.Adam(0.001, beta_1=0.8)),
+        lambda: network(L.Dense(8, activation="relu"), optimizer=keras.optimizers.SGD(0.001)),
+        lambda: network(L.Dense(8, activation="relu"), optimizer=keras.optimizers.Adam(0.001, clipnorm=1.0)),
+        lambda: network(
+            L.Dense(8, activation="relu"), loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        ),
+        lambda: network(L.Dense(8, activation="relu"), metrics=()),
+        lambda: network(L.Dense(8, activation="relu"), L.Dropout(0.1)),
+        lambda: network(L.Dense(8, activation="relu", kernel_regularizer="l2")),
+        lambda: network(L.Dense(8, activation="relu", name="tanh"), L.Dense(8, activation="tanh")),
+    ],
+)
+def test_not_shared(other):
+    assert structure(other()) != structure(network(L.Dense(8, activation="relu")))
+
+
+def test_a_layer_named_as_an_activation_confuses_nothing():
+    one = network(L.Dense(8, name="relu"), L.Dense(8, activation="relu"))
+    assert structure(one) != structure(network(L.Dense(8, name="tanh"), L.Dense(8, activation="tanh")))
+
+
+def test_the_order_of_inputs_counts():
+    assert structure(functional()) != structure(functional(swap=True))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        own_model,
+        lambda: network(OwnLayer(8)),
+        lambda: network(L.Lambda(lambda x: x * 2)),
+        lambda: network(loss=lambda y, p: keras.ops.mean(p)),
+        lambda: network(L.Dense(8, activation=lambda x: x * 2)),
+    ],
+    ids=["model", "layer", "lambda", "loss", "activation"],
+)
+def test_what_a_configuration_cannot_tell_is_not_shared(make):
+    assert structure(make()) is None
+
+
+DROPOUT = """
+hp.Choice("batch_size", [64, 256])
+rate = hp.Float("learning_rate", 1e-3, 1.0, sampling="log")
+layers = [keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(8, "relu"), keras.layers.Dropout(0.2)]
+model = keras.Sequential([keras.Input((28, 28)), *layers, keras.layers.Dense(1, activation="sigmoid")])
+model.compile(keras.optimizers.Adam(rate), loss="binary_crossentropy", metrics=["accuracy"])
+return model
+"""
+
+
+@pytest.mark.parametrize("build", [NEURON, DROPOUT], ids=["plain", "dropout"])
+def test_a_trial_on_a_shared_program_ends_bit_for_bit_where_it_does_on_its_own(
+    tmp_path, small_data, build, monkeypatch
+):
+    monkeypatch.setattr(trainer, "XLA_BREAK_EVEN", 300)  # some of the trials through XLA
+    script = write_exercise(tmp_path, build)
+
+    def jobs(folder):
+        return [
+            trial.Job(
+                str(i), {"batch_size": batch, "learning_rate": rate}, (0, i), 3, (1, 3), tmp_path / folder / f"{i}.npz"
+            )
+            for i, (batch, rate) in enumerate([(64, 0.1), (256, 0.01), (64, 0.02), (256, 0.3)])
+        ]
+
+    one = trial.Trainer(script, str(small_data))
+    shared = [one.run(job) for job in jobs("shared")]
+    assert len(one._compiled) == 1
+    for job, outcome in zip(jobs("own"), shared, strict=True):
+        assert trial.Trainer(script, str(small_data)).run(job).history == outcome.history
+        with np.load(tmp_path / "own" / job.state.name) as own, np.load(tmp_path / "shared" / job.state.name) as mine:
+            assert all((own[name] == mine[name]).all() for name in own.files if name != "header")
