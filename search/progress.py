@@ -11,6 +11,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+BAR_WIDTH = 20
+
 
 class Progress:
     """Counts what is done of what is planned.
@@ -64,17 +66,14 @@ class Progress:
         return "about " + duration(elapsed / self._worked * max(0.0, self._work - self._worked))
 
     def _line(self) -> Table:
-        line = Table.grid(padding=(0, 1))
-        line.add_column(no_wrap=True)
-        line.add_column(width=20)
-        line.add_column(no_wrap=True)
-        line.add_column(overflow="ellipsis", no_wrap=True, ratio=1)
-        line.add_row(
-            f"{self._done}/{self._total} {self._unit}",
-            ProgressBar(total=self._total, completed=self._done, width=20),
-            f"{self.left()} left" if self.left() else "",
-            Text(self._best, style="dim"),
-        )
+        counted = f"{self._done}/{self._total} {self._unit}"
+        left = f"{self.left()} left" if self.left() else ""
+        line = Table.grid(padding=(0, 1), expand=True)
+        for width in (len(counted), BAR_WIDTH, len(left)):
+            line.add_column(width=width, no_wrap=True)
+        line.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        bar = ProgressBar(total=self._total, completed=self._done, width=BAR_WIDTH)
+        line.add_row(counted, bar, left, Text(self._best, style="dim"))
         return line
 
 
