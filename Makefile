@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: lab test check clean
+.PHONY: lab test slow check clean
 
 lab: $(VENV)/ready
 	$(BIN)/python search_single.py
@@ -16,6 +16,9 @@ lab: $(VENV)/ready
 test: $(VENV)/ready
 	$(BIN)/python -m pytest
 
+slow: $(VENV)/ready
+	$(BIN)/python -m pytest -m slow
+
 check: $(VENV)/ready
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -23,7 +26,7 @@ check: $(VENV)/ready
 
 $(VENV)/ready: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test,cluster]"
 	touch $@
 
 clean:

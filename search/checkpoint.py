@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search import store
-from search.errors import WorkError
+from search.errors import WorkError, first_line
 
 if TYPE_CHECKING:
     import keras
@@ -79,16 +79,19 @@ def read(path: Path, identity: dict[str, Any]) -> State:
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
             header = json.loads(bytes(archive["header"]).decode())
-            version, history, owner = header["format"], header["history"], header["identity"]
+            version, owner = header["format"], header["identity"]
+            history = {str(metric): [float(value) for value in values] for metric, values in header["history"].items()}
+            if len({len(values) for values in history.values()}) > 1:
+                raise ValueError("its metrics have different numbers of epochs")
             variables = [archive[f"variable_{i:04d}"] for i in range(header["variables"])]
     except FileNotFoundError:
         raise WorkError(f"{path} is missing; {remedy}") from None
     except Exception as error:  # a flipped bit makes NumPy and zipfile raise nearly anything
-        raise WorkError(f"{path} is damaged ({error}); {remedy}") from None
+        raise WorkError(f"{path} is damaged ({first_line(error)}); {remedy}") from None
     if version != FORMAT:
-        raise WorkError(f"{path} has format {version}; this version reads {FORMAT}; {remedy}")
+        raise WorkError(f"{path} has format {version!r}; this version reads {FORMAT}; {remedy}")
     if owner != identity:
-        raise WorkError(f"{path} belongs to {owner}; expected {identity}; {remedy}")
+        raise WorkError(f"{path} belongs to {owner!r}; expected {identity}; {remedy}")
     return State(variables, history, identity)
 
 

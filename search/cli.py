@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -157,6 +158,9 @@ def run(command: click.Command, name: str) -> NoReturn:
     """Runs ``command`` with the process's arguments; every ending that a person can cause is one line and a status."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # no locale, and no file's name, ends a search
     again = "run the same command again to go on from here"
     try:
         command.main(standalone_mode=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import importlib.metadata
 import os
@@ -67,10 +68,17 @@ class RayWorkers:
             ray.remote(num_cpus=1, num_returns=0)(_get_ready).remote(self._parcel)
 
     def submit(self, job: Job) -> Future[Outcome]:
-        """See :class:`search.workers.Workers`; the state is written to ``job.state`` before the future completes."""
+        """See :class:`search.workers.Workers`; the state is written to ``job.state`` before the future completes.
+
+        Raises:
+            WorkError: the cluster is lost; a future raises it, too.
+        """
         states = [path.read_bytes() if path and path.exists() else None for path in (job.state, job.resume_from)]
         future: Future[Outcome] = Future()
-        self._running[future] = reference = self._train.remote(self._parcel, job, *states)
+        try:
+            self._running[future] = reference = self._train.remote(self._parcel, job, *states)
+        except ConnectionError as error:
+            raise self._lost(error) from None
         reference.future().add_done_callback(lambda reply: self._receive(reply, job, future))
         return future
 
@@ -89,7 +97,7 @@ class RayWorkers:
                 store.set_aside(job.state)  # it was damaged
             if state is not None:
                 store.write_bytes(job.state, state)
-            result: Outcome | BaseException = outcome or TimeoutError()
+            result: Outcome | BaseException = outcome or concurrent.futures.TimeoutError()
         except failures.RayTaskError as error:
             cause = error.cause
             told = isinstance(cause, (RequestError, WorkError, OSError))
@@ -97,10 +105,8 @@ class RayWorkers:
             result = cause if told else Outcome(False, message=reason)
         except (failures.WorkerCrashedError, failures.NodeDiedError, failures.OutOfMemoryError) as error:
             result = Outcome(False, message=f"the worker died ({type(error).__name__}), {MAX_RETRIES + 1} times")
-        except failures.RayError as error:
-            result = WorkError(
-                f"--cluster {self._address} was lost ({first_line(error)}); run the same command again: it goes on from here"
-            )
+        except (failures.RayError, ConnectionError) as error:
+            result = self._lost(error)
         except BaseException as error:
             result = error
         del self._running[future]
@@ -108,6 +114,11 @@ class RayWorkers:
             future.set_result(result)
         else:
             future.set_exception(result)
+
+    def _lost(self, error: Exception) -> WorkError:
+        return WorkError(
+            f"--cluster {self._address} was lost ({first_line(error)}); run the same command again: it goes on from here"
+        )
 
 
 def _connect(address: str, size: int | None) -> Any:
@@ -127,7 +138,7 @@ def _connect(address: str, size: int | None) -> Any:
     try:
         if local:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)  # inherited by Ray's processes: the driver ends them
-            ray.init(num_cpus=size, include_dashboard=False, log_to_driver=False, logging_level="error")
+            ray.init("local", num_cpus=size, include_dashboard=False, log_to_driver=False, logging_level="error")
         else:
             _greet(address.removeprefix("ray://"))
             ray.init(address, log_to_driver=False, logging_level="error")

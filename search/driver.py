@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,12 @@ from typing import Any
 import keras_tuner
 import numpy as np
 
-from search import store
-from search.errors import RequestError, WorkError
+from search import provenance, store
+from search.errors import RequestError, WorkError, first_line
 from search.trial import Job, Outcome
 from search.workers import Workers, result
 
-SECONDS_BETWEEN_PROJECTS = 2.0
+SECONDS_BETWEEN_PROJECTS = 2.0  # or more, so that it stays within 1 % of the time however long the search
 
 
 @dataclass(frozen=True)
@@ -29,37 +30,52 @@ class Told:
     reused: bool
 
 
+@dataclass(frozen=True)
+class Known:
+    """A trial that ended before: the values it was given and what became of it."""
+
+    values: dict[str, Any]
+    outcome: Outcome
+
+
 def search(
-    oracle: Any, workers: Workers, folder: Path, seed: int, watch: Callable[[Told], None] = lambda told: None
+    oracle: Any,
+    workers: Workers,
+    folder: Path,
+    seed: int,
+    watch: Callable[[Told], None] = lambda told: None,
+    known: Mapping[str, Known] | None = None,
 ) -> None:
     """Runs the search to its end, or goes on with one that was interrupted.
 
     Args:
-        oracle: one of :mod:`search.strategy`'s, fresh: the outcomes in ``folder`` are told to it again.
+        oracle: one of :mod:`search.strategy`'s, fresh: the known outcomes are told to it again.
         workers: where the trials run.
         folder: the exercise's results folder; the KerasTuner project is ``search`` in it.
         seed: the trials' seeds derive from it.
         watch: called after each trial.
+        known: the outcomes of trials that have ended before, from :func:`known_outcomes`.
 
     Raises:
-        RequestError: the outcomes in the folder are of another search.
-        WorkError: the disk is full or the folder cannot be written.
+        RequestError: the known outcomes are of another search; nothing is written.
+        WorkError: the disk is full, the folder cannot be written, or no worker starts.
     """
     project = folder / "search"
     oracle._set_project_dir(str(folder), "search")
-    known = _known_outcomes(project)
+    left = dict(known or {})
     retries: dict[str, int] = {}
     running: dict[Future[Outcome], Any] = {}
     slots = [f"worker{i}" for i in range(workers.size)]
-    written = 0.0
+    next_write = 0.0
+    refused = False
     try:
         while True:
             for slot in slots:
                 if slot in oracle.ongoing_trials:
                     continue
                 trial = oracle.create_trial(slot)
-                while trial.status == "RUNNING" and trial.trial_id in known:
-                    _tell_again(oracle, trial, known.pop(trial.trial_id))
+                while trial.status == "RUNNING" and trial.trial_id in left:
+                    _tell_again(oracle, trial, left.pop(trial.trial_id))
                     watch(Told(oracle.trials[trial.trial_id], reused=True))
                     trial = oracle.create_trial(slot)
                 if trial.status != "RUNNING":
@@ -77,16 +93,21 @@ def search(
                     continue
                 _tell(oracle, trial, outcome)
                 watch(Told(oracle.trials[trial.trial_id], reused=False))
-            if time.monotonic() - written > SECONDS_BETWEEN_PROJECTS:
+            if time.monotonic() > next_write:
+                began = time.monotonic()
                 write_project(oracle, folder)
-                written = time.monotonic()
+                next_write = began + max(SECONDS_BETWEEN_PROJECTS, 100 * (time.monotonic() - began))
+    except RequestError:
+        refused = True
+        raise
     except OSError as error:
         raise WorkError(
             f"{error.filename or folder}: {error.strerror or error}; make room or give the right to write, then run the "
             "same command again: it goes on from here"
         ) from None
     finally:
-        write_project(oracle, folder)
+        if not refused:
+            write_project(oracle, folder)
 
 
 def write_project(oracle: Any, folder: Path) -> None:
@@ -179,8 +200,10 @@ def _state_path(project: Path, trial_id: str) -> Path:
 def _tell(oracle: Any, trial: Any, outcome: Outcome) -> None:
     if outcome.completed:
         metrics = list(outcome.history)
-        for epoch, values in enumerate(zip(*outcome.history.values(), strict=True)):
-            oracle.update_trial(trial.trial_id, dict(zip(metrics, values, strict=True)), step=epoch)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # KerasTuner asks for the best of epochs that may all be NaN
+            for epoch, values in enumerate(zip(*outcome.history.values(), strict=True)):
+                oracle.update_trial(trial.trial_id, dict(zip(metrics, values, strict=True)), step=epoch)
         score = outcome.history[oracle.objective.name]
         if not np.isfinite(score).any():
             outcome = Outcome(
@@ -192,25 +215,63 @@ def _tell(oracle: Any, trial: Any, outcome: Outcome) -> None:
     oracle.end_trial(trial)
 
 
-def _tell_again(oracle: Any, trial: Any, known: Any) -> None:
-    if known.hyperparameters.values != trial.hyperparameters.values:
+def _tell_again(oracle: Any, trial: Any, known: Known) -> None:
+    if known.values != trial.hyperparameters.values:
         raise RequestError(
-            f"trial {trial.trial_id} was {own_values(known.hyperparameters.values)} and would now be "
+            f"trial {trial.trial_id} was {own_values(known.values)} and would now be "
             f"{own_values(trial.hyperparameters.values)}: the space, the seed or the library changed; use --fresh"
         )
-    oracle.trials[trial.trial_id].metrics = known.metrics
-    trial.status, trial.message = known.status, known.message
-    oracle.end_trial(trial)
+    oracle.reused.add(trial.trial_id)
+    _tell(oracle, trial, known.outcome)
 
 
-def _known_outcomes(project: Path) -> dict[str, Any]:
-    """The trials that have ended, by id. A damaged file is a trial that runs again: its state still has its epochs."""
+def known_outcomes(folder: Path, oracle: Any, say: Callable[[str], None]) -> dict[str, Known]:
+    """The trials in ``folder`` that have ended, by id.
+
+    A damaged file is set aside, ``say`` hears of it, and its trial is asked for again: its state still has its epochs.
+
+    Raises:
+        RequestError: a trial is of another search.
+    """
     known = {}
-    for path in sorted(project.glob("trial_*/trial.json")):
+    for path in sorted(folder.glob("search/trial_*/trial.json")):
         try:
-            trial = keras_tuner.engine.trial.Trial.from_state(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            state = json.loads(path.read_text(encoding="utf-8"))
+            if "sha256" not in state:
+                raise ValueError("it has no checksum: an older version wrote it")
+            if store.seal(state) != state:
+                raise ValueError("its checksum does not fit")
+            if path.parent.name != f"trial_{state['trial_id']}":
+                raise ValueError(f"it is of trial {state['trial_id']}")
+            known[state["trial_id"]] = _known(state, oracle.objective.name)
+            mark = state["search"]
+        except Exception as error:  # whatever JSON, and KerasTuner with it, can hold
+            aside = store.set_aside(path)
+            say(
+                f"{path} cannot be used ({type(error).__name__}: {first_line(error)}); it is now {aside.name if aside else 'gone'}, "
+                "and the trial runs again from its last state"
+            )
             continue
-        if trial.status in ("COMPLETED", "FAILED") and path.parent.name == f"trial_{trial.trial_id}":
-            known[trial.trial_id] = trial
+        if mark != oracle.mark:
+            changed = "; ".join(provenance.changes(mark, oracle.mark)) if isinstance(mark, dict) else "what it is of"
+            raise RequestError(f"{path} is of another search ({changed}); use --fresh to set it aside")
     return known
+
+
+def _known(state: Any, objective: str) -> Known:
+    """What a trial's file says, checked as far as the rest of the program relies on it."""
+    trial = keras_tuner.engine.trial.Trial.from_state(state)
+    history = {
+        metric: [float(observation.value[0]) for observation in trial.metrics.get_history(metric)]
+        for metric in trial.metrics.metrics
+        if metric != "seconds"
+    }
+    completed = {"COMPLETED": True, "FAILED": False}[trial.status]
+    if completed and (not history.get(objective) or len({len(values) for values in history.values()}) != 1):
+        raise ValueError(f"{objective} is not there for every epoch")
+    if not isinstance(trial.message, str | None):
+        raise TypeError(f"its message is {trial.message!r}")
+    seconds = float(trial.metrics.get_last_value("seconds"))
+    return Known(
+        dict(trial.hyperparameters.values), Outcome(completed, history, seconds=seconds, message=trial.message or "")
+    )

@@ -21,7 +21,10 @@ from search.errors import WorkError
 Floats = NDArray[np.float64]
 Setting = int | float | str
 
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, EOFError, csv.Error, BadZipFile)
+UNREADABLE = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, csv.Error, BadZipFile),
+    *(OverflowError, RecursionError),  # a whole number that is infinite; lists in lists in lists
+)
 METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
 SEED_METRICS = (*METRICS, "test_loss", "test_accuracy", "seconds")
 SWEEP_METRICS = (*METRICS, "seconds_per_epoch")
@@ -160,7 +163,7 @@ def read_record(folder: Path) -> Exercise:
     step is recorded as run, or that does not hold what the step writes.
     """
     path = folder / "run.json"
-    remedy = f"run the exercise (python search_{folder.name}.py) to write it"
+    remedy = f"rename it and run `python search_{folder.name}.py search` again: finished trials are used as they are"
     with reading(path, "the record of an exercise's steps", remedy):
         run = _json(path)
         about = run["exercise"]

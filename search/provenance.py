@@ -9,6 +9,7 @@ import os
 import platform
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,26 @@ def collect(script: Path, workers: int) -> dict[str, Any]:
     }
 
 
+def changes(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between the settings of two runs, item by item."""
+    return [
+        f"{key} was {_short(earlier.get(key))} and is now {_short(now[key])}"
+        for key in now
+        if earlier.get(key) != now[key]
+    ]
+
+
 def source_sha256(script: Path) -> str:
     """A digest of the code that decides a result: the exercise and this package."""
     digest = hashlib.sha256()
     for path in [script, *sorted(Path(__file__).parent.glob("*.py"))]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
+
+
+def _short(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= 24 else f"{text[:12]}…"
 
 
 def _processor() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -204,9 +205,11 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
     earlier = session.run()["steps"].get("search")
     if earlier is not None:
         _refuse_changes(session, earlier["settings"], settings)
-        if earlier["complete"] and earlier["source"] == provenance.source_sha256(session.script):
-            _say_complete(session, earlier)
-            return
+    files = (session.folder / "trials.csv", session.folder / "best.json")
+    complete = earlier is not None and earlier["complete"] and _readable(session, *files)
+    if complete and earlier["source"] == provenance.source_sha256(session.script):
+        _say_complete(session, earlier)
+        return
     workers = session.start_workers()
     _, space, start = session.hypermodel()
     import keras_tuner
@@ -216,9 +219,9 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
     settings |= {"space": [_describe(parameter) for parameter in space.space]}
     if earlier is not None:
         _refuse_changes(session, earlier["settings"], settings)
-        if earlier["complete"]:
-            _say_complete(session, earlier)
-            return
+    if complete:
+        _say_complete(session, earlier)
+        return
     common = {
         "objective": keras_tuner.Objective(session.exercise.objective, session.exercise.direction),
         "seed": session.seed,
@@ -229,11 +232,13 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
         if tuner == "hyperband"
         else strategy.RandomSearchOracle(max_trials=trials, epochs=max_epochs, **common)
     )
-    known = len(list((session.folder / "search").glob("trial_*/trial.json")))
+    oracle.mark = _as_json({"exercise": session.exercise.name, **settings})
+    del oracle.mark["space"]  # each trial's values say more
+    known = driver.known_outcomes(session.folder, oracle, session.say)
     if earlier is not None:
-        for note in _harmless_changes(earlier, provenance.collect(session.script, workers.size)):
-            session.say(note)
-        session.say(f"Going on with the search that was interrupted: {known} trials are done.")
+        _say_changes(session, earlier)
+    if earlier is not None or known:
+        session.say(f"Going on with the search that was interrupted: {len(known)} trials are done.")
     rungs = oracle.rungs
     planned = sum(rung.trials for rung in rungs)
     overhead, epoch_seconds = _measure(session, workers, start)
@@ -272,8 +277,8 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
                 best = driver.best_trial(oracle)
                 progress.advance(cost, _event(told.trial, best), _best_line(best))
 
-            driver.search(oracle, workers, session.folder, session.seed, watch)
-        complete = True
+            driver.search(oracle, workers, session.folder, session.seed, watch, known)
+        complete = driver.best_trial(oracle) is not None
     finally:
         session.record("search", {**facts, **tally(), "complete": complete}, start)
     best = driver.best_trial(oracle)
@@ -304,9 +309,9 @@ def show_summary(session: Session, form: str) -> None:
         print(summary.as_json(session.folder))
     else:
         summary.print_summary(session.folder, session.console)
-        with (session.folder / "summary.txt.tmp").open("w", encoding="utf-8") as file:
-            summary.print_summary(session.folder, Console(file=file, width=120))
-        (session.folder / "summary.txt.tmp").replace(session.folder / "summary.txt")
+        text = io.StringIO()
+        summary.print_summary(session.folder, Console(file=text, width=120))
+        store.write_text(session.folder / "summary.txt", text.getvalue())
 
 
 def retrain(session: Session, *, epochs: int, seeds: int) -> None:
@@ -324,7 +329,8 @@ def retrain(session: Session, *, epochs: int, seeds: int) -> None:
         "hyperparameters": best,
     }
     folder = session.folder / "retrain"
-    if _reusable(session, "retrain", settings, folder / "metrics.json"):
+    retrained = ("metrics.json", "history.csv", "start_history.csv", "misread.npz")
+    if _reusable(session, "retrain", settings, *(folder / name for name in retrained)):
         _print_metrics(session, store.read_json(folder / "metrics.json"))
         return
     workers = session.start_workers()
@@ -430,9 +436,12 @@ def report(session: Session) -> None:
 def _measure(session: Session, workers: Workers, start: dict[str, Any]) -> tuple[float, float]:
     """Seconds a trial takes beside its epochs, and seconds an epoch, of the starting model on this machine."""
     from search.trial import Job
+    from search.workers import run_all
 
     state = session.folder / ".measured.npz"
-    outcome = workers.submit(Job("measurement", start, (session.seed,), 2, (2,), state)).result()
+    state.unlink(missing_ok=True)  # of a process that was killed: it would be gone on with, and nothing measured
+    job = Job("measurement", start, (session.seed,), 2, (2,), state)
+    (outcome,) = run_all(workers, [job], lambda job, outcome: None)
     with contextlib.suppress(OSError):
         state.unlink()
     if not outcome.completed:
@@ -443,11 +452,26 @@ def _measure(session: Session, workers: Workers, start: dict[str, Any]) -> tuple
             f"{session.script.name}: the objective {objective} is not among the model's metrics ({', '.join(outcome.history)}); "
             "name it in compile(metrics=[...])"
         )
-    epoch = outcome.epoch_seconds[-1]
+    epoch = (outcome.epoch_seconds or (outcome.seconds / 2,))[-1]
     return max(0.0, outcome.seconds - 2 * epoch), epoch
 
 
+def _readable(session: Session, *files: Path) -> bool:
+    """Whether a step's files can be used; one that cannot is set aside, to be written again from the states."""
+    try:
+        evidence.read_exercise(session.folder)
+    except WorkError as error:
+        for path in files:
+            if str(path) in str(error):
+                aside = store.set_aside(path)
+                damage = str(error).rpartition("; ")[0]
+                session.say(f"{damage}; {'kept as ' + aside.name + ' and ' if aside else ''}written again now.")
+                return False
+    return True
+
+
 def _say_complete(session: Session, earlier: dict[str, Any]) -> None:
+    _say_changes(session, earlier)
     session.say(
         f"The search is complete ({earlier['trials_run']} trials) and is used as it is; --fresh starts another."
     )
@@ -476,11 +500,16 @@ def _print_plan(
     )
 
 
-def _reusable(session: Session, step: str, settings: dict[str, Any], result: Path) -> bool:
-    """Whether the step has been done with these settings; one done with others is set aside, one under way goes on."""
+def _reusable(session: Session, step: str, settings: dict[str, Any], *files: Path) -> bool:
+    """Whether the step has been done with these settings; one done with others is set aside, one under way goes on.
+
+    Args:
+        files: what the step leaves, the one that it writes last first.
+    """
+    result = files[0]
     earlier = session.run()["steps"].get(step)
     if earlier is None or earlier["settings"] == _as_json(settings):
-        if earlier is not None and earlier["complete"] and result.exists():
+        if earlier is not None and earlier["complete"] and result.exists() and _readable(session, *files):
             session.say(f"{step}: done before with the same settings; used as it is.")
             return True
         return False
@@ -501,11 +530,10 @@ def _as_json(settings: dict[str, Any]) -> Any:
 
 def _refuse_changes(session: Session, earlier: dict[str, Any], settings: dict[str, Any]) -> None:
     now = _as_json(settings)
-    changed = [
-        f"{key} was {_short(earlier.get(key))} and is now {_short(now[key])}" if key != "space" else "the space changed"
-        for key in now
-        if earlier.get(key) != now[key]
-    ]
+    spaces = earlier.get("space"), now.pop("space", None)
+    changed = provenance.changes(earlier, now)
+    if spaces[1] is not None and spaces[0] != spaces[1]:
+        changed += _space_changes(*spaces) or ["the space changed"]
     if changed:
         raise RequestError(
             f"{session.folder} holds a search with other settings ({'; '.join(changed)}); repeat it with its own, or use "
@@ -513,23 +541,38 @@ def _refuse_changes(session: Session, earlier: dict[str, Any], settings: dict[st
         )
 
 
-def _harmless_changes(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def _space_changes(earlier: Any, now: list[dict[str, Any]]) -> list[str]:
+    with contextlib.suppress(TypeError, KeyError, AttributeError):  # whatever run.json holds
+        before, after = ({f"{hp['name']} {hp['conditions']}": hp for hp in space} for space in (earlier, now))
+        gone = [f"{hp['name']} is no longer in the space" for key, hp in before.items() if key not in after]
+        new = [f"{hp['name']} is new in the space" for key, hp in after.items() if key not in before]
+        changed = [
+            f"{hp['name']}: {change}"
+            for key, hp in after.items()
+            if key in before
+            for change in provenance.changes(before[key], hp)
+        ]
+        return gone + new + changed or ["the space has another order"]
+    return []
+
+
+def _say_changes(session: Session, earlier: dict[str, Any]) -> None:
     """What else is different since the search began: its trials stay comparable unless the person knows better."""
-    notes = [
-        f"Note: {name} was {version} when the search began and is now {now['versions'].get(name)}; later trials may differ in the last bits."
-        for name, version in earlier["versions"].items()
-        if now["versions"].get(name) != version
-    ]
-    if earlier["source"] != now["source"]:
-        notes.append(
+    now = provenance.collect(session.script, 0)
+    with evidence.reading(
+        session.folder / "run.json", "the versions a search began with", "set the folder aside with --fresh"
+    ):
+        was, source = dict(earlier["versions"]), earlier["source"]
+    for name, version in was.items():
+        if now["versions"].get(name) != version:
+            session.say(
+                f"Note: {name} was {version} when the search began and is now {now['versions'].get(name)}; "
+                "what is trained from now on may differ in the last bits."
+            )
+    if source != now["source"]:
+        session.say(
             "Note: the code changed since the search began; --fresh starts another if that changes what a trial does."
         )
-    return notes
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 24 else f"{text[:12]}…"
 
 
 def _misfit(space: Any, values: Mapping[str, Any]) -> str:
@@ -581,8 +624,9 @@ def _event(trial: Any, best: Any) -> str:
     values = summary.one_line(driver.own_values(trial.hyperparameters.values))
     if trial.status == "FAILED":
         return f"trial {trial.trial_id} failed: {trial.message}; {values}"
-    epochs = len(trial.metrics.get_history("loss")) if trial.metrics.exists("loss") else "?"
-    return f"trial {trial.trial_id}: {trial.score:.4f} after {epochs} epochs; best {best.score:.4f}; {values}"
+    epochs = trial.hyperparameters.values.get("tuner/epochs") or len(trial.metrics.get_history("loss"))
+    note = f"; {trial.message}" if trial.message else ""
+    return f"trial {trial.trial_id}: {trial.score:.4f} after {epochs} {'epoch' if epochs == 1 else 'epochs'}; best {best.score:.4f}; {values}{note}"
 
 
 def _best_line(best: Any) -> str:

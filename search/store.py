@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
+import hashlib
 import io
 import json
 import os
@@ -45,8 +47,8 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes ``text`` as UTF-8; see :func:`write_bytes`."""
-    write_bytes(path, text.encode("utf-8"))
+    """Writes ``text`` as UTF-8, bytes of a file name that are none as escapes; see :func:`write_bytes`."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -70,6 +72,12 @@ def write_npz(path: Path, **arrays: NDArray[Any]) -> None:
     write_bytes(path, archive.getvalue())
 
 
+def seal(value: Mapping[str, Any]) -> dict[str, Any]:
+    """``value`` with a digest of itself, so that a flipped bit in a number does not pass for another number."""
+    plain = {key: entry for key, entry in json.loads(json.dumps(value)).items() if key != "sha256"}
+    return {**plain, "sha256": hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()}
+
+
 def read_json(path: Path) -> Any:
     """Reads a JSON file of ours.
 
@@ -82,7 +90,7 @@ def read_json(path: Path) -> Any:
         raise WorkError(
             f"{path} is missing; run the step that writes it, or set the folder aside with --fresh"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WorkError(f"{path} cannot be read ({error}); expected JSON; set the folder aside with --fresh") from None
 
 
@@ -119,6 +127,7 @@ def locked(folder: Path) -> Iterator[None]:
 
     Raises:
         RequestError: the folder cannot be written, or another process holds it (the message names that process).
+        WorkError: the disk is full.
     """
     lock = filelock.FileLock(folder / ".lock")
     holder = folder / ".lock-holder.json"
@@ -136,11 +145,16 @@ def locked(folder: Path) -> Iterator[None]:
         raise RequestError(f"{folder} is in use by {who}; wait for it, stop it, or give another --results") from None
     except OSError as error:
         lock.release()
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise WorkError(f"{folder}: {error.strerror}; make room, then run the same command again") from None
         raise RequestError(
             f"the results folder {folder} cannot be written ({error.strerror or error}); "
             "give a folder you may write with --results"
         ) from None
     try:
+        for path in folder.rglob(".*.tmp"):  # what a killed process was writing
+            with contextlib.suppress(OSError):
+                path.unlink()
         yield
     finally:
         lock.release()

@@ -46,23 +46,30 @@ class _SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]
         self.seed = self._seed_state = seed
         self.verbose = 0
         self.exhausted = False
+        self.mark: dict[str, Any] = {}  # what the search is of; each trial's file carries it
+        self.reused: set[str] = set()  # trials whose file is there already
 
     def save(self) -> None:
         """Nothing: rewriting the whole state for each trial would cost more the longer the search."""
 
     def _save_trial(self, trial: Any) -> None:
-        if trial.status in ("COMPLETED", "FAILED"):
-            store.write_text(Path(self._get_trial_dir(trial.trial_id)) / "trial.json", json.dumps(trial.get_state()))
+        if trial.status in ("COMPLETED", "FAILED") and trial.trial_id not in self.reused:
+            path = self._folder() / f"trial_{trial.trial_id}" / "trial.json"
+            store.write_text(path, json.dumps(store.seal({**trial.get_state(), "search": self.mark})))
 
     def _check_consecutive_failures(self) -> None:
         """Nothing: failed trials are reported, and the search goes on."""
 
     def write_project(self) -> None:
         """Writes what a stock KerasTuner tuner reloads beside the trials."""
-        folder = Path(self._project_dir)
+        folder = self._folder()
         store.write_text(folder / "oracle.json", json.dumps(self.get_state()))
         if not (folder / "tuner0.json").exists():
             store.write_text(folder / "tuner0.json", "{}")
+
+    def _folder(self) -> Path:
+        # KerasTuner's own goes through TensorFlow, which raises no OSError and takes no name that is not UTF-8
+        return Path(self._directory, self._project_name)
 
     def _random_values(self) -> dict[str, Any] | None:
         values: dict[str, Any] | None = super()._random_values()

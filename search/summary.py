@@ -93,7 +93,7 @@ def _space_table(space: list[dict[str, Any]]) -> Table:
     for column in ("hyper-parameter", "values", "only when"):
         table.add_column(column, overflow="fold")
     for hp in space:
-        table.add_row(hp["name"], describe_domain(hp), hp["conditions"] or "-")
+        table.add_row(str(hp["name"]), describe_domain(hp), str(hp["conditions"] or "-"))
     return table
 
 

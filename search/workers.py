@@ -106,15 +106,17 @@ class LocalPool:
     def _keep_a_worker(self) -> None:
         worker = None
         try:
-            worker = _Worker(self._context, self._arguments)
+            with contextlib.suppress(WorkerLost):  # the job that finds none tries again
+                worker = _Worker(self._context, self._arguments)
             while (task := self._jobs.get()) is not None and not self._closing.is_set():
                 job, future = task
                 try:
-                    if not worker.alive():
+                    if worker is None or not worker.alive():
                         worker = _Worker(self._context, self._arguments)
                     future.set_result(worker.run(job, self._job_seconds, self._closing))
                 except WorkerLost as error:
-                    worker.stop()
+                    if worker is not None:
+                        worker.stop()
                     future.set_exception(error)
                 except Exception as error:
                     future.set_exception(error)
@@ -141,7 +143,10 @@ class _Worker:
     def __init__(self, context: multiprocessing.context.ForkServerContext, arguments: tuple[Path, str | None]) -> None:
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_work, args=(theirs, *arguments), daemon=True)
-        self._process.start()
+        try:
+            self._process.start()
+        except (OSError, EOFError) as error:  # no memory for another process; the server was killed
+            raise WorkerLost(f"a worker could not be started ({first_line(error)})", starting=True) from None
         theirs.close()
         self._ready = False
 
@@ -228,7 +233,9 @@ def result(future: Future[Outcome], retries: int) -> Outcome | None:
         if retries < MAX_RETRIES:
             return None
         if error.starting:
-            raise WorkError(f"no worker can be started: {error}; try --workers 1, or 0 to see its own message") from None
+            raise WorkError(
+                f"no worker can be started: {error}; try --workers 1, or 0 to see its own message"
+            ) from None
         return Outcome(False, message=f"{error}, {retries + 1} times")
 
 

@@ -4,7 +4,6 @@ import contextlib
 import csv
 import json
 import os
-import random
 import signal
 import time
 from pathlib import Path
@@ -130,34 +129,6 @@ def test_fresh_sets_the_old_search_aside(left_alone, tmp_path, small_data):
     assert trials(mine) != trials(results)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_killed_over_and_over_it_ends_as_the_one_left_alone(left_alone, tmp_path, small_data, workers):
-    script, results, _ = left_alone
-    luck = random.Random(workers)
-    mine = tmp_path / "results"
-    arguments = ("search", *BUDGET[:2], "--workers", workers, "--data", small_data, "--results", mine)
-    kills = 0
-    for _ in range(60):
-        process = command(script, *arguments, start_new_session=True)
-        begun = time.monotonic()
-        known = len(list(mine.glob("small/search/trial_*/trial.json")))
-        # strike at a random moment after it has got further than the last time, so that the test comes to an end
-        while process.poll() is None and time.monotonic() - begun < 60:
-            if len(list(mine.glob("small/search/trial_*/trial.json"))) > known:
-                time.sleep(luck.random() * 0.3)
-                break
-            time.sleep(0.02)
-        if process.poll() is not None:
-            break
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
-        kills += 1
-    out, err = process.communicate()
-    assert process.returncode == 0, out + err
-    assert kills >= 2
-    assert trials(mine) == trials(results)
-
-
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_interrupted_it_saves_says_how_to_go_on_and_leaves_no_worker(tmp_path, small_data, number, status):
     script = write_exercise(tmp_path, NEURON)
@@ -201,9 +172,8 @@ def test_a_configuration_that_fails_is_marked_and_the_search_goes_on(tmp_path, s
         """,
         start="{'kind': 'fine'}",
     )
-    script.write_text(
-        script.read_text().replace("keras.layers.Flatten()", "keras.layers.Rescaling(1 / 255), keras.layers.Flatten()")
-    )
+    text = script.read_text().replace('sweeps=("batch_size",)', "sweeps=()")
+    script.write_text(text.replace("keras.layers.Flatten()", "keras.layers.Rescaling(1 / 255), keras.layers.Flatten()"))
     run(script, "search", "--tuner", "random", "--trials", 12, "--max-epochs", 1, "--data", small_data)
     rows = trials(tmp_path / "results")
     messages = {row["kind"]: row["message"] for row in rows}
@@ -237,7 +207,8 @@ def test_a_worker_that_dies_is_replaced_and_the_trial_marked_after_its_retries(t
         start="{'kind': 'fine'}",
     )
     # only in a worker: the driver builds every kind once, to learn the space
-    text = script.read_text().replace(
+    text = script.read_text().replace('sweeps=("batch_size",)', "sweeps=()")
+    text = text.replace(
         "from search import",
         "import multiprocessing, os\nif multiprocessing.parent_process():\n    os.environ['IN_A_TEST_WORKER'] = '1'\nfrom search import",
         1,
@@ -246,7 +217,11 @@ def test_a_worker_that_dies_is_replaced_and_the_trial_marked_after_its_retries(t
     run(script, "search", "--tuner", "random", "--trials", 6, "--max-epochs", 1, "--data", small_data)
     rows = trials(tmp_path / "results")
     assert {row["kind"]: row["status"] for row in rows} == {"fine": "COMPLETED", "killed": "FAILED"}
-    assert all(row["message"] == "the worker died (exit code -9), 3 times" for row in rows if row["kind"] == "killed")
+    assert all(
+        row["message"] == "the worker died (SIGKILL, as when memory runs out), 3 times"
+        for row in rows
+        if row["kind"] == "killed"
+    )
 
 
 def test_damaged_files_of_a_search_are_made_again(left_alone, tmp_path, small_data):

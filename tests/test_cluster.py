@@ -1,0 +1,213 @@
+"""Trials on a real Ray cluster, several nodes on this machine's loopback: the same search as in the local pool."""
+
+import json
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from search import cluster, data
+from search.errors import WorkError
+from tests.conftest import NEURON, ROOT, command, run, write_exercise
+from tests.test_search import trials
+
+# Ray leaves the log files of the nodes it starts to the garbage collector
+pytestmark = pytest.mark.filterwarnings("ignore:.*/ray/session_:pytest.PytestUnraisableExceptionWarning")
+
+BUDGET = ("search", "--max-epochs", 3)
+
+# after each epoch: says that this process has come so far, and waits as long as the test wants
+WATCHED = """
+    def fit(self, hp, model, *args, callbacks=(), **kwargs):
+        import os, pathlib, time
+        import keras
+        here = pathlib.Path(__file__).parent if pathlib.Path(__file__).exists() else pathlib.Path({folder!r})
+
+        def watched(epoch, logs):
+            here.joinpath("epochs").open("a").write(f"{{os.getpid()}}\\n")
+            while here.joinpath("hold").exists():
+                time.sleep(0.05)
+
+        callback = keras.callbacks.LambdaCallback(on_epoch_end=watched)
+        return super().fit(hp, model, *args, callbacks=[*callbacks, callback], **kwargs)
+
+EXERCISE = """
+
+
+@pytest.fixture
+def watched(tmp_path):
+    """A small exercise whose trainings can be watched and held."""
+    script = write_exercise(tmp_path, NEURON)
+    script.write_text(script.read_text().replace("EXERCISE = ", WATCHED.format(folder=str(tmp_path)).lstrip("\n"), 1))
+    return script
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    """A cluster: a head for the driver to attach to, which trains nothing, and two nodes of one CPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # on the loopback alone
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("PYTHONPATH", str(ROOT))
+        pytest.importorskip("ray")
+        from ray.cluster_utils import Cluster
+
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        head = {"num_cpus": 0, "include_dashboard": False, "ray_client_server_port": port}
+        started = Cluster(initialize_head=True, head_node_args=head)
+        for _ in range(2):
+            started.add_node(num_cpus=1)
+        started.client = f"ray://127.0.0.1:{port}"
+        yield started
+        started.shutdown()
+
+
+@pytest.fixture(scope="module")
+def local_pool(tmp_path_factory, small_data):
+    """The same search in the local pool."""
+    folder = tmp_path_factory.mktemp("local")
+    run(write_exercise(folder, NEURON), *BUDGET, "--workers", 2, "--data", small_data)
+    return folder / "results"
+
+
+def best(results):
+    return json.loads((results / "small" / "best.json").read_text())
+
+
+def children(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def wait_for(condition, process, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("way", ["address", "client", "local"])
+def test_it_finds_the_same_as_the_local_pool_to_the_last_bit(nodes, local_pool, neuron, small_data, way):
+    address = way if way == "local" else getattr(nodes, way)
+    out = run(neuron, *BUDGET, "--cluster", address, "--data", small_data)
+    results = neuron.parent / "results"
+    assert trials(results) == trials(local_pool)
+    assert best(results) == best(local_pool)
+    for state in local_pool.glob("small/search/trial_*/state.npz"):
+        assert (results / state.relative_to(local_pool)).read_bytes() == state.read_bytes()
+    assert f"with {os.cpu_count() if way == 'local' else 2} worker" in out
+
+
+@pytest.mark.slow
+def test_the_whole_exercise_leaves_every_file(nodes, neuron, small_data):
+    run(neuron, "--quick", "--cluster", nodes.address, "--data", small_data)
+    folder = neuron.parent / "results" / "small"
+    for name in ("trials.csv", "retrain/metrics.json", "retrain/model.keras", "sweeps/batch_size.csv", "report.html"):
+        assert (folder / name).stat().st_size > 0, name
+
+
+def test_a_node_killed_in_mid_trial_loses_nothing(nodes, local_pool, watched, small_data):
+    folder = watched.parent
+    victim = nodes.add_node(num_cpus=1)
+    raylet = victim.all_processes["raylet"][0].process.pid
+    process = command(watched, *BUDGET, "--cluster", nodes.address, "--workers", 3, "--data", small_data)
+    wait_for(lambda: list(folder.glob("results/small/search/trial_*/trial.json")), process)
+    (folder / "hold").touch()
+    known = (folder / "epochs").read_text().count("\n")
+
+    def in_mid_trial():
+        its_own = set(map(str, children(raylet)))
+        return its_own & set((folder / "epochs").read_text().splitlines()[known:])
+
+    wait_for(in_mid_trial, process)
+    for pid in (*children(raylet), raylet):
+        os.kill(pid, signal.SIGKILL)
+    (folder / "hold").unlink()
+    out, err = process.communicate(timeout=300)
+    nodes.remove_node(victim)
+    assert process.returncode == 0, out + err
+    assert not err
+    assert trials(folder / "results") == trials(local_pool)
+    assert best(folder / "results") == best(local_pool)
+
+
+@pytest.mark.slow
+def test_interrupted_it_saves_the_trials_under_way_and_goes_on(nodes, local_pool, watched, small_data):
+    folder = watched.parent
+    arguments = (*BUDGET, "--cluster", nodes.address, "--data", small_data)
+    process = command(watched, *arguments)
+    wait_for(lambda: list(folder.glob("results/small/search/trial_*/trial.json")), process)
+    known = (folder / "epochs").read_text().count("\n")
+    (folder / "hold").touch()
+    wait_for(lambda: (folder / "epochs").read_text().count("\n") >= known + 2, process)
+    process.send_signal(signal.SIGINT)
+    time.sleep(1)
+    (folder / "hold").unlink()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, out + err
+    assert len(err.strip().splitlines()) == 1
+    saved = list(folder.glob("results/small/search/trial_*/state.npz"))
+    assert any(not state.with_name("trial.json").exists() for state in saved)
+    run(watched, *arguments)
+    assert trials(folder / "results") == trials(local_pool)
+
+
+@pytest.mark.slow
+def test_a_trial_that_hangs_is_marked_after_its_retries(nodes, tmp_path, small_data):
+    # only in a Ray worker: the driver builds every kind once, to learn the space
+    hang = 'kind = hp.Choice("kind", ["fine", "hangs"])\nimport ray, time\n'
+    hang += 'if kind == "hangs" and ray.is_initialized() and ray.get_runtime_context().get_task_id():\n    time.sleep(1000)\n'
+    script = write_exercise(tmp_path, hang + NEURON, start="{'kind': 'fine'}", extra="trial_seconds=1.5")
+    run(
+        script, "search", "--tuner", "random", "--trials", 4, "--max-epochs", 1, "--cluster", nodes.address,
+        "--data", small_data,
+    )  # fmt: skip
+    rows = trials(tmp_path / "results")
+    assert {row["kind"]: row["status"] for row in rows} == {"fine": "COMPLETED", "hangs": "FAILED"}
+    assert {row["message"] for row in rows} == {"", "the worker died (WorkerCrashedError), 3 times"}
+
+
+def test_a_node_with_other_versions_is_named(neuron, small_data):
+    source = data.load(str(small_data))
+    versions = {**cluster._versions(neuron), "tensorflow": "1.0"}
+    with pytest.raises(WorkError, match=r"node .* the driver has .*'tensorflow': '1\.0'.*install the same"):
+        cluster._get_ready(cluster.Parcel(neuron.name, neuron.read_bytes(), source, versions))
+
+
+def test_a_missing_ray_is_one_line(neuron, small_data, tmp_path, monkeypatch):
+    (tmp_path / "ray.py").write_text("raise ImportError('no ray')")  # beside the script, so found first
+    out = run(neuron, *BUDGET, "--cluster", "local", "--data", small_data, status=2)
+    assert out == 'error: --cluster needs ray; install it with: pip install "keras-lab-search[cluster]"\n'
+
+
+@pytest.mark.parametrize(("scheme", "port"), [("", "closed"), ("ray://", "something else")])
+def test_an_unreachable_cluster_is_one_line(neuron, small_data, scheme, port):
+    pytest.importorskip("ray")
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        if port == "something else":
+            server.listen()
+        address = f"{scheme}127.0.0.1:{server.getsockname()[1]}"
+        out = run(neuron, *BUDGET, "--cluster", address, "--data", small_data, status=2)
+    assert out == (
+        f"error: --cluster {address} cannot be used (no Ray answered within 5 s); start it with `ray start`, see docs/cluster.md\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--cluster", "somewhere"), "--cluster somewhere: expected local, HOST:PORT or ray://HOST:PORT"),
+        (("--cluster", ""), "--cluster '': expected local, HOST:PORT or ray://HOST:PORT"),
+        (("--cluster", "local", "--workers", "0"), "--workers 0 trains in this process and --cluster elsewhere"),
+    ],
+)
+def test_a_wrong_request_is_one_line(neuron, small_data, arguments, said):
+    out = run(neuron, "search", *arguments, "--data", small_data, status=2)
+    assert out.startswith(f"error: {said}")
+    assert out.count("\n") == 1
