@@ -4,11 +4,13 @@ An exercise script defines an :class:`Exercise` and calls :func:`main`. From the
 
     cli -> steps -> driver (asks strategy's oracle) -> workers -> trial -> trainer -> results folder -> plots, report
 
-``cli`` verbs and flags; ``steps`` what each verb does with an exercise's results folder; ``strategy`` Hyperband and
-random search; ``driver`` ask, submit, collect, tell; ``workers`` where trials run; ``trial`` the job and the outcome;
-``trainer`` one compiled program an epoch; ``checkpoint`` exact training state; ``retrain`` final training and
-evaluation; ``sweep`` one hyper-parameter at a time; ``data`` images and labels; ``store`` atomic files;
-``statistics``, ``summary``, ``plots``, ``report`` what the figures say.
+``cli`` verbs and flags; ``session`` one command's hold on an exercise; ``steps`` what each verb does in it,
+``terminal`` what it prints; ``space`` hyper-parameter spaces compared; ``strategy`` Hyperband and random search;
+``driver`` ask, submit, collect, tell; ``workers`` and ``cluster`` where trials run; ``trial`` the job and the
+outcome; ``trainer`` one compiled program an epoch, ``structure`` which models share it; ``checkpoint`` exact training
+state; ``retrain`` final training and evaluation; ``sweep`` one hyper-parameter at a time; ``data`` images and labels;
+``store`` atomic files; ``evidence`` reads a results folder back, for ``summary``, ``discussion``, ``plots`` and
+``report``.
 """
 
 from search.cli import main

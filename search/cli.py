@@ -8,12 +8,15 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from search.errors import RequestError, WorkError
 from search.exercise import Exercise
+
+if TYPE_CHECKING:
+    from search.session import Session
 
 VERBS = {
     "search": "explore the space",
@@ -59,7 +62,7 @@ def exercise_command(exercise: Exercise, script: Path) -> click.Command:
     def command(context: click.Context, /, verb: str | None, name: str | None, **flags: Any) -> None:
         _refuse_misplaced(context, verb, name, flags)
         quick = flags["quick"]
-        session = _session(steps, exercise, script, flags)
+        session = _session(exercise, script, flags)
         if verb == "summary":
             steps.show_summary(session, "csv" if flags["csv"] else "json" if flags["json"] else "text")
             return
@@ -197,13 +200,15 @@ def run(command: click.Command, name: str) -> NoReturn:
         )
 
 
-def _session(steps: Any, exercise: Exercise, script: Path, flags: dict[str, Any]) -> Any:
+def _session(exercise: Exercise, script: Path, flags: dict[str, Any]) -> Session:
     from rich.console import Console
+
+    from search.session import Session
 
     cluster, workers = flags["cluster"], flags["workers"]
     if workers is None and cluster is None:
         workers = os.cpu_count() or 1
-    return steps.Session(
+    return Session(
         exercise, script, flags["results"], flags["data"], workers, flags["seed"], Console(highlight=False), cluster
     )
 

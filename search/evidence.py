@@ -110,8 +110,8 @@ class Sweep:
     measures: dict[str, list[Floats]]
     epochs: int | None
     origin: str
-    retuned: str | None  # the hyper-parameter that was tuned for each value, if any
-    chosen: dict[str, Setting]  # what it was set to, by the value as text
+    retuned: str | None = None  # the hyper-parameter that was tuned for each value, if any
+    chosen: dict[str, Setting] = field(default_factory=dict)  # what it was set to, by the value as text
 
 
 @dataclass(frozen=True)

@@ -4,187 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import io
-import math
+import json
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.table import Table
 
-from search import data, evidence, provenance, store, summary
-from search.errors import RequestError, WorkError, first_line
-from search.exercise import Exercise
+from search import evidence, provenance, store, summary, terminal
+from search import space as spaces
+from search.errors import RequestError, WorkError
 from search.progress import Progress, duration
+from search.session import Session
 
 if TYPE_CHECKING:
     from search.workers import Workers
-
-
-@dataclass
-class Session:
-    """One command's hold on one exercise: its results folder, data and workers, which start with the first step that trains."""
-
-    exercise: Exercise
-    script: Path
-    results: Path
-    source_name: str | None
-    worker_count: int | None
-    seed: int
-    console: Console
-    cluster: str | None = None
-
-    def __post_init__(self) -> None:
-        self.folder = self.results / self.exercise.name
-        self.source: data.Source
-        self._workers: Workers | None = None
-
-    @contextlib.contextmanager
-    def held(self, fresh: bool) -> Iterator[None]:
-        """Locks the results folder, checks the data, and at the end stops the workers.
-
-        Raises:
-            RequestError: the folder is in use or cannot be written, or the data cannot be read.
-        """
-        self.source = data.load(self.source_name)
-        with store.locked(self.folder):
-            if fresh:
-                self._set_aside()
-            try:
-                yield
-            finally:
-                if self._workers is not None:
-                    self._workers.close()
-
-    def start_workers(self) -> Workers:
-        """The workers; they import TensorFlow while this process does."""
-        if self._workers is None:
-            from search import workers
-
-            if self.cluster is not None:
-                from search.cluster import RayWorkers
-
-                self._workers = RayWorkers(self.cluster, self.worker_count, self.script, self.source)
-            elif self.worker_count:
-                self._workers = workers.LocalPool(
-                    self.worker_count, self.script, self.source_name, self.exercise.trial_seconds
-                )
-            else:
-                self._workers = workers.InProcess(self.script, self.source_name)
-        return self._workers
-
-    def hypermodel(self) -> tuple[Any, Any, dict[str, Any]]:
-        """The exercise's HyperModel, its space, and the starting model's values, checked.
-
-        Raises:
-            RequestError: it raises, returns no compiled model, or does not fit the starting model.
-        """
-        import search.runtime  # noqa: F401
-        from search import strategy
-        from search.trial import build
-
-        where = self.script.name
-        try:
-            hypermodel = self.exercise.hypermodel()
-            space = strategy.search_space(hypermodel)
-            hp, _ = build(hypermodel, self.exercise.start, (self.seed,))
-        except Exception as error:  # whatever the exercise's own code raises
-            raise RequestError(
-                f"{where}: building the model raised {type(error).__name__}: {first_line(error)}; "
-                "expected build(self, hp) to return a compiled Keras model"
-            ) from None
-        if not space.space:
-            raise RequestError(
-                f"{where}: build asks hp for nothing; expected at least one hyper-parameter, as in hp.Choice(...)"
-            )
-        wrong = _misfit(space, self.exercise.start)
-        if wrong:
-            raise RequestError(f"{where}: the starting model's {wrong}")
-        for name in (*self.exercise.sweeps, *self.exercise.retuned, *self.exercise.retuned.values()):
-            if all(parameter.name != name for parameter in space.space):
-                raise RequestError(f"{where}: the Exercise asks for a sweep of {name}, which is not in the space")
-        return hypermodel, space, dict(hp.values)
-
-    def run(self) -> dict[str, Any]:
-        """``run.json`` as it stands, checked; a new one where there is none.
-
-        Raises:
-            WorkError: it is damaged.
-        """
-        path = self.folder / "run.json"
-        if not path.exists():
-            return {"format": 1, "steps": {}}
-        steps = evidence.read_record(self.folder).steps.items()
-        lost = [name for name, step in steps if not {"settings", "complete"} <= step.keys()]
-        if lost:
-            raise WorkError(f"{path} holds no settings of its {lost[0]}; set the folder aside with --fresh")
-        run: dict[str, Any] = store.read_json(path)
-        return run
-
-    def best(self) -> dict[str, Any]:
-        """The best configuration of the search.
-
-        Raises:
-            WorkError: there is none yet, or its file is damaged.
-        """
-        if not (self.folder / "best.json").exists():
-            raise WorkError(f"{self.folder} holds no search; run `python {self.script.name} search` first")
-        best = evidence.read_search(self.folder).best
-        assert best is not None
-        return dict(best.hyperparameters)
-
-    def record(self, step: str, facts: Mapping[str, Any], start: Mapping[str, Any]) -> None:
-        """Writes ``facts`` of a step into ``run.json``."""
-        run = self.run()
-        run["exercise"] = {
-            "name": self.exercise.name,
-            "title": self.exercise.title,
-            "question": self.exercise.question,
-            "task": self.exercise.task,
-            "classes": list(data.TASKS[self.exercise.task].classes),
-            "objective": self.exercise.objective,
-            "direction": self.exercise.direction,
-            "start": dict(start),
-            "sweeps": list(self.exercise.sweeps),
-        }
-        validation = data.VALIDATION_IMAGES
-        run["data"] = {
-            "source": self.source.name,
-            "sha256": self.source.sha256,
-            "train": len(self.source.images) - validation,
-            "validation": validation,
-            "test": self.source.test_images,
-        }
-        run["steps"][step] = dict(facts)
-        store.write_json(self.folder / "run.json", run)
-
-    def say(self, text: str) -> None:
-        """Prints a line for the person at the terminal."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-    def _set_aside(self) -> None:
-        mine = (
-            "search",
-            "retrain",
-            "sweeps",
-            "plots",
-            "trials.csv",
-            "summary.txt",
-            "best.json",
-            "run.json",
-            "report.html",
-        )
-        found = [self.folder / name for name in mine if (self.folder / name).exists()]
-        if found:
-            k = 1
-            while (aside := self.results / f"{self.exercise.name}.old-{k}").exists():
-                k += 1
-            aside.mkdir()
-            for path in found:
-                path.rename(aside / path.name)
-            self.say(f"--fresh: the earlier results are now in {aside}")
 
 
 def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> None:
@@ -216,7 +50,7 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
 
     from search import driver, strategy
 
-    settings |= {"space": [_describe(parameter) for parameter in space.space]}
+    settings |= {"space": [spaces.describe(parameter) for parameter in space.space]}
     if earlier is not None:
         _refuse_changes(session, earlier["settings"], settings)
     if complete:
@@ -244,7 +78,7 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
     overhead, epoch_seconds = _measure(session, workers, start)
     costs = {rung: overhead + epoch_seconds * (rung.epochs - rung.initial_epoch) for rung in rungs}
     work = sum(cost * rung.trials for rung, cost in costs.items())
-    _print_plan(session, tuner, rungs, work / workers.size, workers.size, epoch_seconds)
+    terminal.print_plan(session, tuner, rungs, work / workers.size, workers.size, epoch_seconds)
 
     facts = {
         **provenance.collect(session.script, workers.size),
@@ -275,7 +109,7 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
                     progress.skip(cost)
                     return
                 best = driver.best_trial(oracle)
-                progress.advance(cost, _event(told.trial, best), _best_line(best))
+                progress.advance(cost, terminal.event(told.trial, best), terminal.best_line(best))
 
             driver.search(oracle, workers, session.folder, session.seed, watch, known)
         complete = driver.best_trial(oracle) is not None
@@ -291,7 +125,7 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
         )
     done = tally()
     session.say(
-        f"Searched {done['trials_run']} trials, {done['epochs_trained']} epochs, in {duration(done['seconds'])}. {_best_line(best)}."
+        f"Searched {done['trials_run']} trials, {done['epochs_trained']} epochs, in {duration(done['seconds'])}. {terminal.best_line(best)}."
     )
 
 
@@ -331,11 +165,11 @@ def retrain(session: Session, *, epochs: int, seeds: int) -> None:
     folder = session.folder / "retrain"
     retrained = ("metrics.json", "history.csv", "start_history.csv", "misread.npz")
     if _reusable(session, "retrain", settings, *(folder / name for name in retrained)):
-        _print_metrics(session, store.read_json(folder / "metrics.json"))
+        terminal.print_metrics(session, store.read_json(folder / "metrics.json"))
         return
     workers = session.start_workers()
     _, space, start = session.hypermodel()
-    wrong = _misfit(space, best)
+    wrong = spaces.misfit(space, best)
     if wrong:
         raise RequestError(
             f"{session.folder / 'best.json'} is of another space: its {wrong}; search again with --fresh"
@@ -359,10 +193,10 @@ def retrain(session: Session, *, epochs: int, seeds: int) -> None:
             epochs=epochs,
             seeds=seeds,
             seed=session.seed,
-            watch=_watch(progress),
+            watch=terminal.watch(progress),
         )
     session.record("retrain", {**facts, "seconds": round(time.monotonic() - began, 2), "complete": True}, start)
-    _print_metrics(session, metrics)
+    terminal.print_metrics(session, metrics)
 
 
 def sweep(session: Session, name: str, *, epochs: int, seeds: int, held_from: str, most_values: int | None) -> None:
@@ -413,11 +247,11 @@ def sweep(session: Session, name: str, *, epochs: int, seeds: int, held_from: st
             epochs=epochs,
             seeds=seeds,
             seed=session.seed,
-            watch=_watch(progress),
+            watch=terminal.watch(progress),
         )
     facts |= {"chosen": chosen}
     session.record(step, {**facts, "seconds": round(time.monotonic() - began, 2), "complete": True}, start)
-    _print_sweep(session, name, rows, chosen)
+    terminal.print_sweep(session, name, rows, chosen)
 
 
 def report(session: Session) -> None:
@@ -477,29 +311,6 @@ def _say_complete(session: Session, earlier: dict[str, Any]) -> None:
     )
 
 
-def _print_plan(
-    session: Session, tuner: str, rungs: list[Any], seconds: float, workers: int, epoch_seconds: float
-) -> None:
-    trials = sum(rung.trials for rung in rungs)
-    epochs = sum(rung.trials * (rung.epochs - rung.initial_epoch) for rung in rungs)
-    name = "Hyperband" if tuner == "hyperband" else "Random search"
-    session.console.print(
-        f"[bold]{session.exercise.title}[/bold]: {name}, {trials} trials, {epochs} epochs", highlight=False
-    )
-    if tuner == "hyperband":
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        table.add_column("bracket", justify="right")
-        table.add_column("trials to epoch, rung by rung")
-        for bracket in sorted({rung.bracket for rung in rungs}, reverse=True):
-            steps = [f"{rung.trials} to {rung.epochs}" for rung in rungs if rung.bracket == bracket]
-            table.add_row(str(bracket), ", ".join(steps))
-        session.console.print(table)
-    session.say(
-        f"Predicted: about {duration(seconds)} with {workers} "
-        f"{'worker' if workers < 2 else 'workers'} (the starting model takes {epoch_seconds:.2f} s an epoch here)."
-    )
-
-
 def _reusable(session: Session, step: str, settings: dict[str, Any], *files: Path) -> bool:
     """Whether the step has been done with these settings; one done with others is set aside, one under way goes on.
 
@@ -523,37 +334,20 @@ def _reusable(session: Session, step: str, settings: dict[str, Any], *files: Pat
 
 
 def _as_json(settings: dict[str, Any]) -> Any:
-    import json
-
     return json.loads(json.dumps(settings))
 
 
 def _refuse_changes(session: Session, earlier: dict[str, Any], settings: dict[str, Any]) -> None:
     now = _as_json(settings)
-    spaces = earlier.get("space"), now.pop("space", None)
+    before, after = earlier.get("space"), now.pop("space", None)
     changed = provenance.changes(earlier, now)
-    if spaces[1] is not None and spaces[0] != spaces[1]:
-        changed += _space_changes(*spaces) or ["the space changed"]
+    if after is not None and before != after:
+        changed += spaces.changes(before, after) or ["the space changed"]
     if changed:
         raise RequestError(
             f"{session.folder} holds a search with other settings ({'; '.join(changed)}); repeat it with its own, or use "
             "--fresh to set it aside"
         )
-
-
-def _space_changes(earlier: Any, now: list[dict[str, Any]]) -> list[str]:
-    with contextlib.suppress(TypeError, KeyError, AttributeError):  # whatever run.json holds
-        before, after = ({f"{hp['name']} {hp['conditions']}": hp for hp in space} for space in (earlier, now))
-        gone = [f"{hp['name']} is no longer in the space" for key, hp in before.items() if key not in after]
-        new = [f"{hp['name']} is new in the space" for key, hp in after.items() if key not in before]
-        changed = [
-            f"{hp['name']}: {change}"
-            for key, hp in after.items()
-            if key in before
-            for change in provenance.changes(before[key], hp)
-        ]
-        return gone + new + changed or ["the space has another order"]
-    return []
 
 
 def _say_changes(session: Session, earlier: dict[str, Any]) -> None:
@@ -575,38 +369,6 @@ def _say_changes(session: Session, earlier: dict[str, Any]) -> None:
         )
 
 
-def _misfit(space: Any, values: Mapping[str, Any]) -> str:
-    """Which of the values the space does not hold, in words; empty when it holds all."""
-    for name, value in values.items():
-        found = [parameter for parameter in space.space if parameter.name == name]
-        if not found:
-            return f"{name}, which is not in the space"
-        if not any(_admits(parameter, value) for parameter in found):
-            return f"{name} is {value!r}, which the space does not contain"
-    return ""
-
-
-def _admits(parameter: Any, value: Any) -> bool:
-    config = parameter.get_config()
-    if "min_value" in config:
-        return isinstance(value, (int, float)) and config["min_value"] <= value <= config["max_value"]
-    return value in list(parameter.values)
-
-
-def _describe(parameter: Any) -> dict[str, Any]:
-    config = parameter.get_config()
-    listed = None if "min_value" in config else list(parameter.values)
-    return {
-        "name": parameter.name,
-        "type": type(parameter).__name__,
-        "values": listed,
-        **{key: config.get(key) for key in ("min_value", "max_value", "step", "sampling")},
-        "conditions": " and ".join(
-            f"{condition.name} is {' or '.join(map(str, condition.values))}" for condition in parameter.conditions
-        ),
-    }
-
-
 def _rung_of(trial: Any, rungs: list[Any]) -> Any:
     values = trial.hyperparameters.values
     place = (values.get("tuner/bracket", 0), values.get("tuner/round", 0))
@@ -616,66 +378,3 @@ def _rung_of(trial: Any, rungs: list[Any]) -> Any:
 def _epochs_of(trial: Any, rungs: list[Any]) -> int:
     rung = _rung_of(trial, rungs)
     return int(rung.epochs - rung.initial_epoch)
-
-
-def _event(trial: Any, best: Any) -> str:
-    from search import driver
-
-    values = summary.one_line(driver.own_values(trial.hyperparameters.values))
-    if trial.status == "FAILED":
-        return f"trial {trial.trial_id} failed: {trial.message}; {values}"
-    epochs = trial.hyperparameters.values.get("tuner/epochs") or len(trial.metrics.get_history("loss"))
-    note = f"; {trial.message}" if trial.message else ""
-    return f"trial {trial.trial_id}: {trial.score:.4f} after {epochs} {'epoch' if epochs == 1 else 'epochs'}; best {best.score:.4f}; {values}{note}"
-
-
-def _best_line(best: Any) -> str:
-    from search import driver
-
-    if best is None:
-        return ""
-    return f"Best so far: {best.score:.4f}, {summary.one_line(driver.own_values(best.hyperparameters.values))}"
-
-
-def _watch(progress: Progress) -> Callable[[Any, Any], None]:
-    def watch(job: Any, outcome: Any) -> None:
-        if not outcome.completed:
-            progress.advance(1.0, f"{job.name} failed: {outcome.message}")
-            return
-        accuracy = outcome.history.get("val_accuracy", [math.nan])[-1]
-        progress.advance(1.0, f"{job.name}: loss {outcome.history['loss'][-1]:.4f}, validation accuracy {accuracy:.4f}")
-
-    return watch
-
-
-def _print_metrics(session: Session, metrics: dict[str, Any]) -> None:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("")
-    for column in (f"loss at {metrics['epochs']} epochs", "test accuracy", "95 % interval"):
-        table.add_column(column, justify="right")
-    for name, title in (("tuned", "tuned"), ("start", "starting model")):
-        model = metrics[name]
-        low, high = model["interval"]
-        table.add_row(title, f"{model['loss']:.4g}", f"{model['test_accuracy']:.2%}", f"{low:.2%} to {high:.2%}")
-    session.console.print(table)
-    session.say(f"Always answering the most frequent class would score {metrics['majority_accuracy']:.2%}.")
-
-
-def _print_sweep(session: Session, name: str, rows: list[dict[str, Any]], chosen: dict[str, Any]) -> None:
-    import statistics
-
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    retuned = session.exercise.retuned.get(name)
-    for column in (f"{name}, {retuned}" if retuned else name, "validation accuracy", "±", "loss", "seconds an epoch"):
-        table.add_column(column, justify="right")
-    for value in dict.fromkeys(row["value"] for row in rows):
-        group = [row for row in rows if row["value"] == value]
-        accuracies = [row["val_accuracy"] for row in group]
-        table.add_row(
-            ", ".join(map(summary.format_value, (value, *([chosen[str(value)]] if chosen else [])))),
-            f"{statistics.fmean(accuracies):.4f}",
-            f"{statistics.stdev(accuracies):.4f}" if len(accuracies) > 1 else "-",
-            f"{statistics.fmean(row['loss'] for row in group):.4g}",
-            f"{statistics.fmean(row['seconds_per_epoch'] for row in group):.3f}",
-        )
-    session.console.print(table)

@@ -1,0 +1,183 @@
+"""One command's hold on one exercise: its results folder, locked, its data, its workers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from search import data, evidence, store
+from search import space as spaces
+from search.errors import RequestError, WorkError, first_line
+from search.exercise import Exercise
+
+if TYPE_CHECKING:
+    from search.workers import Workers
+
+
+@dataclass
+class Session:
+    """One command's hold on one exercise: its results folder, data and workers, which start with the first step that trains."""
+
+    exercise: Exercise
+    script: Path
+    results: Path
+    source_name: str | None
+    worker_count: int | None
+    seed: int
+    console: Console
+    cluster: str | None = None
+
+    def __post_init__(self) -> None:
+        self.folder = self.results / self.exercise.name
+        self.source: data.Source
+        self._workers: Workers | None = None
+
+    @contextlib.contextmanager
+    def held(self, fresh: bool) -> Iterator[None]:
+        """Locks the results folder, checks the data, and at the end stops the workers.
+
+        Raises:
+            RequestError: the folder is in use or cannot be written, or the data cannot be read.
+        """
+        self.source = data.load(self.source_name)
+        with store.locked(self.folder):
+            if fresh:
+                self._set_aside()
+            try:
+                yield
+            finally:
+                if self._workers is not None:
+                    self._workers.close()
+
+    def start_workers(self) -> Workers:
+        """The workers; they import TensorFlow while this process does."""
+        if self._workers is None:
+            from search import workers
+
+            if self.cluster is not None:
+                from search.cluster import RayWorkers
+
+                self._workers = RayWorkers(self.cluster, self.worker_count, self.script, self.source)
+            elif self.worker_count:
+                self._workers = workers.LocalPool(
+                    self.worker_count, self.script, self.source_name, self.exercise.trial_seconds
+                )
+            else:
+                self._workers = workers.InProcess(self.script, self.source_name)
+        return self._workers
+
+    def hypermodel(self) -> tuple[Any, Any, dict[str, Any]]:
+        """The exercise's HyperModel, its space, and the starting model's values, checked.
+
+        Raises:
+            RequestError: it raises, returns no compiled model, or does not fit the starting model.
+        """
+        import search.runtime  # noqa: F401
+        from search import strategy
+        from search.trial import build
+
+        where = self.script.name
+        try:
+            hypermodel = self.exercise.hypermodel()
+            space = strategy.search_space(hypermodel)
+            hp, _ = build(hypermodel, self.exercise.start, (self.seed,))
+        except Exception as error:  # whatever the exercise's own code raises
+            raise RequestError(
+                f"{where}: building the model raised {type(error).__name__}: {first_line(error)}; "
+                "expected build(self, hp) to return a compiled Keras model"
+            ) from None
+        if not space.space:
+            raise RequestError(
+                f"{where}: build asks hp for nothing; expected at least one hyper-parameter, as in hp.Choice(...)"
+            )
+        wrong = spaces.misfit(space, self.exercise.start)
+        if wrong:
+            raise RequestError(f"{where}: the starting model's {wrong}")
+        for name in (*self.exercise.sweeps, *self.exercise.retuned, *self.exercise.retuned.values()):
+            if all(parameter.name != name for parameter in space.space):
+                raise RequestError(f"{where}: the Exercise asks for a sweep of {name}, which is not in the space")
+        return hypermodel, space, dict(hp.values)
+
+    def run(self) -> dict[str, Any]:
+        """``run.json`` as it stands, checked; a new one where there is none.
+
+        Raises:
+            WorkError: it is damaged.
+        """
+        path = self.folder / "run.json"
+        if not path.exists():
+            return {"format": 1, "steps": {}}
+        steps = evidence.read_record(self.folder).steps.items()
+        lost = [name for name, step in steps if not {"settings", "complete"} <= step.keys()]
+        if lost:
+            raise WorkError(f"{path} holds no settings of its {lost[0]}; set the folder aside with --fresh")
+        run: dict[str, Any] = store.read_json(path)
+        return run
+
+    def best(self) -> dict[str, Any]:
+        """The best configuration of the search.
+
+        Raises:
+            WorkError: there is none yet, or its file is damaged.
+        """
+        if not (self.folder / "best.json").exists():
+            raise WorkError(f"{self.folder} holds no search; run `python {self.script.name} search` first")
+        best = evidence.read_search(self.folder).best
+        assert best is not None
+        return dict(best.hyperparameters)
+
+    def record(self, step: str, facts: Mapping[str, Any], start: Mapping[str, Any]) -> None:
+        """Writes ``facts`` of a step into ``run.json``."""
+        run = self.run()
+        run["exercise"] = {
+            "name": self.exercise.name,
+            "title": self.exercise.title,
+            "question": self.exercise.question,
+            "task": self.exercise.task,
+            "classes": list(data.TASKS[self.exercise.task].classes),
+            "objective": self.exercise.objective,
+            "direction": self.exercise.direction,
+            "start": dict(start),
+            "sweeps": list(self.exercise.sweeps),
+        }
+        validation = data.VALIDATION_IMAGES
+        run["data"] = {
+            "source": self.source.name,
+            "sha256": self.source.sha256,
+            "train": len(self.source.images) - validation,
+            "validation": validation,
+            "test": self.source.test_images,
+        }
+        run["steps"][step] = dict(facts)
+        store.write_json(self.folder / "run.json", run)
+
+    def say(self, text: str) -> None:
+        """Prints a line for the person at the terminal."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _set_aside(self) -> None:
+        mine = (
+            "search",
+            "retrain",
+            "sweeps",
+            "plots",
+            "trials.csv",
+            "summary.txt",
+            "best.json",
+            "run.json",
+            "report.html",
+        )
+        found = [self.folder / name for name in mine if (self.folder / name).exists()]
+        if found:
+            k = 1
+            while (aside := self.results / f"{self.exercise.name}.old-{k}").exists():
+                k += 1
+            aside.mkdir()
+            for path in found:
+                path.rename(aside / path.name)
+            self.say(f"--fresh: the earlier results are now in {aside}")

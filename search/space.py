@@ -1,0 +1,58 @@
+"""A hyper-parameter space described, compared with another, and held against a configuration."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+from search import provenance
+
+
+def misfit(space: Any, values: Mapping[str, Any]) -> str:
+    """Which of the values the space does not hold, in words; empty when it holds all."""
+    for name, value in values.items():
+        found = [parameter for parameter in space.space if parameter.name == name]
+        if not found:
+            return f"{name}, which is not in the space"
+        if not any(_admits(parameter, value) for parameter in found):
+            return f"{name} is {value!r}, which the space does not contain"
+    return ""
+
+
+def _admits(parameter: Any, value: Any) -> bool:
+    config = parameter.get_config()
+    if "min_value" in config:
+        return isinstance(value, (int, float)) and config["min_value"] <= value <= config["max_value"]
+    return value in list(parameter.values)
+
+
+def describe(parameter: Any) -> dict[str, Any]:
+    """A hyper-parameter as ``run.json`` keeps it, JSON-ready; its conditions in words."""
+    config = parameter.get_config()
+    listed = None if "min_value" in config else list(parameter.values)
+    return {
+        "name": parameter.name,
+        "type": type(parameter).__name__,
+        "values": listed,
+        **{key: config.get(key) for key in ("min_value", "max_value", "step", "sampling")},
+        "conditions": " and ".join(
+            f"{condition.name} is {' or '.join(map(str, condition.values))}" for condition in parameter.conditions
+        ),
+    }
+
+
+def changes(earlier: Any, now: list[dict[str, Any]]) -> list[str]:
+    """What differs between two spaces, each a list from :func:`describe`, a line each; nothing where ``earlier`` is no space."""
+    with contextlib.suppress(TypeError, KeyError, AttributeError):  # whatever run.json holds
+        before, after = ({f"{hp['name']} {hp['conditions']}": hp for hp in space} for space in (earlier, now))
+        gone = [f"{hp['name']} is no longer in the space" for key, hp in before.items() if key not in after]
+        new = [f"{hp['name']} is new in the space" for key, hp in after.items() if key not in before]
+        changed = [
+            f"{hp['name']}: {change}"
+            for key, hp in after.items()
+            if key in before
+            for change in provenance.changes(before[key], hp)
+        ]
+        return gone + new + changed or ["the space has another order"]
+    return []

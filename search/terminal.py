@@ -1,0 +1,105 @@
+"""What the steps print: the plan, a line for what ends, the tables of figures."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+from rich.table import Table
+
+from search import summary
+from search.progress import Progress, duration
+from search.session import Session
+
+
+def print_plan(
+    session: Session, tuner: str, rungs: list[Any], seconds: float, workers: int, epoch_seconds: float
+) -> None:
+    """Prints what a search will do: its rungs, trials and epochs, and the seconds it will take."""
+    trials = sum(rung.trials for rung in rungs)
+    epochs = sum(rung.trials * (rung.epochs - rung.initial_epoch) for rung in rungs)
+    name = "Hyperband" if tuner == "hyperband" else "Random search"
+    session.console.print(
+        f"[bold]{session.exercise.title}[/bold]: {name}, {trials} trials, {epochs} epochs", highlight=False
+    )
+    if tuner == "hyperband":
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        table.add_column("bracket", justify="right")
+        table.add_column("trials to epoch, rung by rung")
+        for bracket in sorted({rung.bracket for rung in rungs}, reverse=True):
+            steps = [f"{rung.trials} to {rung.epochs}" for rung in rungs if rung.bracket == bracket]
+            table.add_row(str(bracket), ", ".join(steps))
+        session.console.print(table)
+    session.say(
+        f"Predicted: about {duration(seconds)} with {workers} "
+        f"{'worker' if workers < 2 else 'workers'} (the starting model takes {epoch_seconds:.2f} s an epoch here)."
+    )
+
+
+def print_metrics(session: Session, metrics: dict[str, Any]) -> None:
+    """Prints what ``metrics.json`` says of the tuned and of the starting model."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("")
+    for column in (f"loss at {metrics['epochs']} epochs", "test accuracy", "95 % interval"):
+        table.add_column(column, justify="right")
+    for name, title in (("tuned", "tuned"), ("start", "starting model")):
+        model = metrics[name]
+        low, high = model["interval"]
+        table.add_row(title, f"{model['loss']:.4g}", f"{model['test_accuracy']:.2%}", f"{low:.2%} to {high:.2%}")
+    session.console.print(table)
+    session.say(f"Always answering the most frequent class would score {metrics['majority_accuracy']:.2%}.")
+
+
+def print_sweep(session: Session, name: str, rows: list[dict[str, Any]], chosen: dict[str, Any]) -> None:
+    """Prints the mean of each value's seeds; ``rows`` and ``chosen`` are from :func:`search.sweep.sweep`."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    retuned = session.exercise.retuned.get(name)
+    for column in (f"{name}, {retuned}" if retuned else name, "validation accuracy", "±", "loss", "seconds an epoch"):
+        table.add_column(column, justify="right")
+    for value in dict.fromkeys(row["value"] for row in rows):
+        group = [row for row in rows if row["value"] == value]
+        accuracies = [row["val_accuracy"] for row in group]
+        table.add_row(
+            ", ".join(map(summary.format_value, (value, *([chosen[str(value)]] if chosen else [])))),
+            f"{statistics.fmean(accuracies):.4f}",
+            f"{statistics.stdev(accuracies):.4f}" if len(accuracies) > 1 else "-",
+            f"{statistics.fmean(row['loss'] for row in group):.4g}",
+            f"{statistics.fmean(row['seconds_per_epoch'] for row in group):.3f}",
+        )
+    session.console.print(table)
+
+
+def event(trial: Any, best: Any) -> str:
+    """The plain line of a trial that has ended."""
+    from search import driver
+
+    values = summary.one_line(driver.own_values(trial.hyperparameters.values))
+    if trial.status == "FAILED":
+        return f"trial {trial.trial_id} failed: {trial.message}; {values}"
+    epochs = trial.hyperparameters.values.get("tuner/epochs") or len(trial.metrics.get_history("loss"))
+    note = f"; {trial.message}" if trial.message else ""
+    return f"trial {trial.trial_id}: {trial.score:.4f} after {epochs} {'epoch' if epochs == 1 else 'epochs'}; best {best.score:.4f}; {values}{note}"
+
+
+def best_line(best: Any) -> str:
+    """The best trial and its configuration; empty before there is one."""
+    from search import driver
+
+    if best is None:
+        return ""
+    return f"Best so far: {best.score:.4f}, {summary.one_line(driver.own_values(best.hyperparameters.values))}"
+
+
+def watch(progress: Progress) -> Callable[[Any, Any], None]:
+    """Tells ``progress`` of each job that ends, as :func:`search.workers.run_all` asks."""
+
+    def watch(job: Any, outcome: Any) -> None:
+        if not outcome.completed:
+            progress.advance(1.0, f"{job.name} failed: {outcome.message}")
+            return
+        accuracy = outcome.history.get("val_accuracy", [math.nan])[-1]
+        progress.advance(1.0, f"{job.name}: loss {outcome.history['loss'][-1]:.4f}, validation accuracy {accuracy:.4f}")
+
+    return watch
