@@ -24,6 +24,7 @@ from search.errors import WorkError, first_line
 from search.trial import Job, Outcome, Stopped, Trainer
 
 MAX_RETRIES = 2  # of a job whose worker died or overran its limit
+MAX_STARTS = 5  # of a worker that dies before it is given the job, which is then not the job's doing
 SECONDS_TO_SAVE = 3.0  # for a worker to end its epoch and write its state when it is stopped
 SECONDS_TO_NOTICE = 0.1  # that a trial has overrun its limit, or that the search is to stop
 
@@ -230,7 +231,7 @@ def result(future: Future[Outcome], retries: int) -> Outcome | None:
     try:
         return future.result()
     except WorkerLost as error:
-        if retries < MAX_RETRIES:
+        if retries < (MAX_STARTS if error.starting else MAX_RETRIES):
             return None
         if error.starting:
             raise WorkError(
