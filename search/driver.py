@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -243,7 +244,7 @@ def known_outcomes(folder: Path, oracle: Any, say: Callable[[str], None]) -> dic
                 raise ValueError("its checksum does not fit")
             if path.parent.name != f"trial_{state['trial_id']}":
                 raise ValueError(f"it is of trial {state['trial_id']}")
-            known[state["trial_id"]] = _known(state, oracle.objective.name)
+            ended = _known(state, oracle.objective.name)
             mark = state["search"]
         except Exception as error:  # whatever JSON, and KerasTuner with it, can hold
             aside = store.set_aside(path)
@@ -255,6 +256,7 @@ def known_outcomes(folder: Path, oracle: Any, say: Callable[[str], None]) -> dic
         if mark != oracle.mark:
             changed = "; ".join(provenance.changes(mark, oracle.mark)) if isinstance(mark, dict) else "what it is of"
             raise RequestError(f"{path} is of another search ({changed}); use --fresh to set it aside")
+        known[state["trial_id"]] = ended
     return known
 
 
@@ -264,14 +266,15 @@ def _known(state: Any, objective: str) -> Known:
     history = {
         metric: [float(observation.value[0]) for observation in trial.metrics.get_history(metric)]
         for metric in trial.metrics.metrics
-        if metric != "seconds"
     }
+    (seconds,) = history.pop("seconds")
+    if not math.isfinite(seconds):
+        raise ValueError(f"it took {seconds} seconds")
     completed = {"COMPLETED": True, "FAILED": False}[trial.status]
     if completed and (not history.get(objective) or len({len(values) for values in history.values()}) != 1):
         raise ValueError(f"{objective} is not there for every epoch")
     if not isinstance(trial.message, str | None):
         raise TypeError(f"its message is {trial.message!r}")
-    seconds = float(trial.metrics.get_last_value("seconds"))
     return Known(
         dict(trial.hyperparameters.values), Outcome(completed, history, seconds=seconds, message=trial.message or "")
     )

@@ -273,6 +273,14 @@ def test_an_outcome_of_other_bytes_is_refused_or_made_again(searched, data):
     go_on(searched, data.draw(other_bytes(whole)))
 
 
+def test_an_outcome_that_does_not_say_what_it_is_of_is_not_used(searched):
+    """Its file was set aside and its values were used all the same."""
+    whole = json.loads((searched / "search" / "trial_0001" / "trial.json").read_bytes())
+    del whole["search"]
+    whole["metrics"]["metrics"]["loss"]["observations"] = [{"value": [1.0], "step": 0}]
+    go_on(searched, json.dumps(store.seal(whole)).encode())
+
+
 @fuzz
 @given(st.data())
 @example(None)
