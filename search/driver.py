@@ -46,6 +46,7 @@ def search(
     seed: int,
     watch: Callable[[Told], None] = lambda told: None,
     known: Mapping[str, Known] | None = None,
+    xla_break_even: float | None = None,
 ) -> None:
     """Runs the search to its end, or goes on with one that was interrupted.
 
@@ -56,6 +57,7 @@ def search(
         seed: the trials' seeds derive from it.
         watch: called after each trial.
         known: the outcomes of trials that have ended before, from :func:`known_outcomes`.
+        xla_break_even: see :class:`search.trial.Job`.
 
     Raises:
         RequestError: the known outcomes are of another search; nothing is written.
@@ -81,7 +83,7 @@ def search(
                     trial = oracle.create_trial(slot)
                 if trial.status != "RUNNING":
                     break
-                running[workers.submit(_job(oracle, trial, project, seed))] = trial
+                running[workers.submit(_job(oracle, trial, project, seed, xla_break_even))] = trial
             if not running:
                 break
             done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -90,7 +92,7 @@ def search(
                 outcome = result(future, retries.get(trial.trial_id, 0))
                 if outcome is None:
                     retries[trial.trial_id] = retries.get(trial.trial_id, 0) + 1
-                    running[workers.submit(_job(oracle, trial, project, seed))] = trial
+                    running[workers.submit(_job(oracle, trial, project, seed, xla_break_even))] = trial
                     continue
                 _tell(oracle, trial, outcome)
                 watch(Told(oracle.trials[trial.trial_id], reused=False))
@@ -176,7 +178,7 @@ def trial_rows(oracle: Any) -> tuple[list[str], list[dict[str, Any]]]:
     return columns, rows
 
 
-def _job(oracle: Any, trial: Any, project: Path, seed: int) -> Job:
+def _job(oracle: Any, trial: Any, project: Path, seed: int, xla_break_even: float | None) -> Job:
     values = trial.hyperparameters.values
     past = values.get("tuner/trial_id")
     origin = trial
@@ -191,6 +193,7 @@ def _job(oracle: Any, trial: Any, project: Path, seed: int) -> Job:
         milestones=milestones,
         state=_state_path(project, trial.trial_id),
         resume_from=None if past is None else _state_path(project, past),
+        xla_break_even=xla_break_even,
     )
 
 

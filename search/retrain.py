@@ -32,6 +32,7 @@ def retrain(
     epochs: int,
     seeds: int,
     seed: int,
+    xla_break_even: float | None,
     watch: Callable[[Job, Outcome], None],
 ) -> dict[str, Any]:
     """Trains every model with every seed, evaluates each on the test images, and writes ``folder``.
@@ -41,6 +42,7 @@ def retrain(
         folder: the ``retrain`` folder; the states in it let an interrupted retraining go on.
         epochs, seeds: of each training, and how many trainings a model.
         seed: what the seeds derive from.
+        xla_break_even: see :class:`search.trial.Job`.
         watch: called after each training.
 
     Returns:
@@ -56,6 +58,7 @@ def retrain(
             seed=(seed, RETRAINING, k),
             epochs=epochs,
             milestones=(epochs,),
+            xla_break_even=xla_break_even,
             state=folder / "states" / f"{name}-{k}.npz",
         )
         for k in range(seeds)

@@ -5,6 +5,7 @@ result then does not depend on how many cores a machine has. Worker processes ar
 imported this module, so it starts no thread and opens no device.
 """
 
+import gc
 import os
 import sys
 import tempfile
@@ -30,3 +31,13 @@ with tempfile.TemporaryFile() as chatter:
 tensorflow.config.threading.set_intra_op_parallelism_threads(1)
 tensorflow.config.threading.set_inter_op_parallelism_threads(1)
 tensorflow.get_logger().setLevel("ERROR")
+
+# Of what TensorFlow does to a graph before its first run, these take as long as the rest and make no epoch here faster.
+WITHOUT_GAIN = (
+    *("remapping", "layout_optimizer", "arithmetic_optimization", "shape_optimization", "loop_optimization"),
+    *("function_optimization", "implementation_selector", "scoped_allocator_optimization"),
+)
+tensorflow.config.optimizer.set_experimental_options(dict.fromkeys(WITHOUT_GAIN, False))
+
+gc.collect()
+gc.freeze()  # nothing of what was imported is ever garbage: a collection would look through all of it

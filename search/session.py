@@ -71,8 +71,8 @@ class Session:
                 self._workers = workers.InProcess(self.script, self.source_name)
         return self._workers
 
-    def hypermodel(self) -> tuple[Any, Any, dict[str, Any]]:
-        """The exercise's HyperModel, its space, and the starting model's values, checked.
+    def start(self) -> tuple[Any, dict[str, Any], Any]:
+        """The exercise's starting model, its values, and the space, checked.
 
         Raises:
             RequestError: it raises, returns no compiled model, or does not fit the starting model.
@@ -85,7 +85,7 @@ class Session:
         try:
             hypermodel = self.exercise.hypermodel()
             space = strategy.search_space(hypermodel)
-            hp, _ = build(hypermodel, self.exercise.start, (self.seed,))
+            hp, model = build(hypermodel, self.exercise.start, (self.seed,))
         except Exception as error:  # whatever the exercise's own code raises
             raise RequestError(
                 f"{where}: building the model raised {type(error).__name__}: {first_line(error)}; "
@@ -101,7 +101,7 @@ class Session:
         for name in (*self.exercise.sweeps, *self.exercise.retuned, *self.exercise.retuned.values()):
             if all(parameter.name != name for parameter in space.space):
                 raise RequestError(f"{where}: the Exercise asks for a sweep of {name}, which is not in the space")
-        return hypermodel, space, dict(hp.values)
+        return model, dict(hp.values), space
 
     def run(self) -> dict[str, Any]:
         """``run.json`` as it stands, checked; a new one where there is none.

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 
@@ -16,9 +15,6 @@ from search import space as spaces
 from search.errors import RequestError, WorkError
 from search.progress import Progress, duration
 from search.session import Session
-
-if TYPE_CHECKING:
-    from search.workers import Workers
 
 
 def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> None:
@@ -45,10 +41,11 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
         _say_complete(session, earlier)
         return
     workers = session.start_workers()
-    _, space, start = session.hypermodel()
+    model, start, space = session.start()
     import keras_tuner
 
     from search import driver, strategy
+    from search.cost import measure
 
     settings |= {"space": [spaces.describe(parameter) for parameter in space.space]}
     if earlier is not None:
@@ -75,10 +72,10 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
         session.say(f"Going on with the search that was interrupted: {len(known)} trials are done.")
     rungs = oracle.rungs
     planned = sum(rung.trials for rung in rungs)
-    overhead, epoch_seconds = _measure(session, workers, start)
-    costs = {rung: overhead + epoch_seconds * (rung.epochs - rung.initial_epoch) for rung in rungs}
+    cost = measure(session, workers, model, start, max_epochs, _xla_break_even(session))
+    costs = {rung: cost.beside + cost.epoch * (rung.epochs - rung.initial_epoch) for rung in rungs}
     work = sum(cost * rung.trials for rung, cost in costs.items())
-    terminal.print_plan(session, tuner, rungs, work / workers.size, workers.size, epoch_seconds)
+    terminal.print_plan(session, tuner, rungs, work / workers.size, workers.size, cost.epoch)
 
     facts = {
         **provenance.collect(session.script, workers.size),
@@ -86,6 +83,7 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
         "factor": strategy.FACTOR,
         "settings": settings,
         "predicted_seconds": round(work / workers.size, 1),
+        "xla_break_even": cost.xla_break_even,
         "complete": False,
     }
     began, before = time.monotonic(), (earlier or {}).get("seconds", 0.0)
@@ -104,14 +102,14 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
         with Progress(session.console, "trials", planned, work) as progress:
 
             def watch(told: driver.Told) -> None:
-                cost = costs[_rung_of(told.trial, rungs)]
+                expected = costs[_rung_of(told.trial, rungs)]
                 if told.reused:
-                    progress.skip(cost)
+                    progress.skip(expected)
                     return
                 best = driver.best_trial(oracle)
-                progress.advance(cost, terminal.event(told.trial, best), terminal.best_line(best))
+                progress.advance(expected, terminal.event(told.trial, best), terminal.best_line(best))
 
-            driver.search(oracle, workers, session.folder, session.seed, watch, known)
+            driver.search(oracle, workers, session.folder, session.seed, watch, known, cost.xla_break_even)
         complete = driver.best_trial(oracle) is not None
     finally:
         session.record("search", {**facts, **tally(), "complete": complete}, start)
@@ -168,7 +166,7 @@ def retrain(session: Session, *, epochs: int, seeds: int) -> None:
         terminal.print_metrics(session, store.read_json(folder / "metrics.json"))
         return
     workers = session.start_workers()
-    _, space, start = session.hypermodel()
+    _, start, space = session.start()
     wrong = spaces.misfit(space, best)
     if wrong:
         raise RequestError(
@@ -193,6 +191,7 @@ def retrain(session: Session, *, epochs: int, seeds: int) -> None:
             epochs=epochs,
             seeds=seeds,
             seed=session.seed,
+            xla_break_even=_xla_break_even(session),
             watch=terminal.watch(progress),
         )
     session.record("retrain", {**facts, "seconds": round(time.monotonic() - began, 2), "complete": True}, start)
@@ -212,7 +211,7 @@ def sweep(session: Session, name: str, *, epochs: int, seeds: int, held_from: st
     """
     best = session.best() if held_from == "best" else None
     workers = session.start_workers()
-    _, space, start = session.hypermodel()
+    _, start, space = session.start()
     from search import sweep as sweeping
 
     values = sweeping.values_of(space, name, most_values)
@@ -247,6 +246,7 @@ def sweep(session: Session, name: str, *, epochs: int, seeds: int, held_from: st
             epochs=epochs,
             seeds=seeds,
             seed=session.seed,
+            xla_break_even=_xla_break_even(session),
             watch=terminal.watch(progress),
         )
     facts |= {"chosen": chosen}
@@ -267,27 +267,10 @@ def report(session: Session) -> None:
     session.say(f"The report is {reporting.write_report(session.folder)}")
 
 
-def _measure(session: Session, workers: Workers, start: dict[str, Any]) -> tuple[float, float]:
-    """Seconds a trial takes beside its epochs, and seconds an epoch, of the starting model on this machine."""
-    from search.trial import Job
-    from search.workers import run_all
-
-    state = session.folder / ".measured.npz"
-    state.unlink(missing_ok=True)  # of a process that was killed: it would be gone on with, and nothing measured
-    job = Job("measurement", start, (session.seed,), 2, (2,), state)
-    (outcome,) = run_all(workers, [job], lambda job, outcome: None)
-    with contextlib.suppress(OSError):
-        state.unlink()
-    if not outcome.completed:
-        raise RequestError(f"{session.script.name}: the starting model cannot be trained: {outcome.message}")
-    objective = session.exercise.objective
-    if objective not in outcome.history:
-        raise RequestError(
-            f"{session.script.name}: the objective {objective} is not among the model's metrics ({', '.join(outcome.history)}); "
-            "name it in compile(metrics=[...])"
-        )
-    epoch = (outcome.epoch_seconds or (outcome.seconds / 2,))[-1]
-    return max(0.0, outcome.seconds - 2 * epoch), epoch
+def _xla_break_even(session: Session) -> float | None:
+    """What the search measured; None where there is none."""
+    measured: float | None = session.run()["steps"].get("search", {}).get("xla_break_even")
+    return measured
 
 
 def _readable(session: Session, *files: Path) -> bool:

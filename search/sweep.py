@@ -61,6 +61,7 @@ def sweep(
     epochs: int,
     seeds: int,
     seed: int,
+    xla_break_even: float | None,
     watch: Callable[[Job, Outcome], None],
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Trains every value with every seed and writes ``<folder>/<name>.csv``, a row a training.
@@ -71,7 +72,7 @@ def sweep(
         retuned, candidates: a hyper-parameter that takes, for each value, the candidate with the best validation
             accuracy after the first seed's training; None where none is.
         folder: the ``sweeps`` folder; the states in it let an interrupted sweep go on.
-        epochs, seeds, seed, watch: as in :func:`search.retrain.retrain`.
+        epochs, seeds, seed, xla_break_even, watch: as in :func:`search.retrain.retrain`.
 
     Returns:
         The rows, a training that failed has NaN for its figures; and the chosen candidate of each value.
@@ -90,6 +91,7 @@ def sweep(
             seed=(seed, SWEEPING, k),
             epochs=epochs,
             milestones=(epochs,),
+            xla_break_even=xla_break_even,
             state=folder / "states" / f"{name}-{mark}.npz",
         )
 

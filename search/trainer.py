@@ -19,9 +19,15 @@ EVALUATION_BATCH = 1000
 
 PROGRAMS_KEPT = 16  # with the models they belong to, a few MB each
 
-# XLA removes the graph executor's overhead and asks for 0.5 to 0.7 s of compiling. On a CPU core that overhead is 40 to
-# 230 microseconds a step, growing with the number of weights to update: XLA pays where steps times weights exceed this.
-XLA_BREAK_EVEN = 20_000
+# XLA asks for compiling, and then saves at each step what the graph executor spends on every operation, and all but one
+# of the passes over the optimizer's variables: so it pays where the updates of a stretch of epochs, counted in weights by
+# `xla_updates`, exceed the break-even. Both costs are one core's work, and their ratio much the same on any CPU: a search
+# measures it and takes this value unless that is far from it, so that chance does not choose how a trial is rounded.
+XLA_BREAK_EVEN = 60_000.0
+FAR_FROM_IT = 4
+NEVER = 1e12
+LIKE_WEIGHTS = 4  # what a step does beside updating weights costs as much as updating four
+ELEMENTS_LIKE_A_WEIGHT = 13_000  # of the optimizer's variables: the passes over them
 
 # What XLA does 8 to 75 times slower than the graph's kernels on a CPU, or, for random numbers, differently from Keras.
 NOT_FOR_XLA = ("Conv", "Pool", "Random")
@@ -39,6 +45,7 @@ def fit(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     seed: Sequence[int] | None = None,
     milestones: Sequence[int] | None = None,
+    xla_break_even: float | None = None,
 ) -> keras.callbacks.History:
     """Trains as ``model.fit`` does, and ends with its weights and metrics given the same batches.
 
@@ -54,6 +61,8 @@ def fit(
         milestones: the epochs, ascending, at which this training was, is or will be continued by another call; None
             where one call does it all. XLA compiles from the first stretch between them that is long enough, so the
             result does not depend on where the calls begin and end.
+        xla_break_even: the updates from which XLA pays on this machine, as :func:`measured_break_even` gives it; None
+            for ``XLA_BREAK_EVEN``.
 
     Returns:
         The history, one value an epoch for each metric; ``history.epoch`` counts from ``initial_epoch``.
@@ -67,9 +76,6 @@ def fit(
         raise ValueError(f"batch_size is {batch_size}; expected at least 1")
     if seed is None:
         seed = (random.randrange(2**31),)
-    xla_from = first_xla_epoch(
-        len(x) // batch_size * len(model.trainable_variables), milestones or (initial_epoch, epochs)
-    )
     container = keras.callbacks.CallbackList(
         list(callbacks),
         add_history=True,
@@ -80,6 +86,9 @@ def fit(
     )
     _refuse_batch_callbacks(callbacks)
     program = _program(model, x, y, validation_data)
+    updates = xla_updates(model, len(x), batch_size)
+    break_even = XLA_BREAK_EVEN if xla_break_even is None else xla_break_even
+    xla_from = first_xla_epoch(updates, milestones or (initial_epoch, epochs), break_even)
     model.stop_training = False
     container.on_train_begin()
     logs: dict[str, float] = {}
@@ -101,17 +110,36 @@ def epoch_order(n: int, seed: Sequence[int]) -> NDArray[np.int32]:
     return np.random.default_rng(list(seed)).permutation(n).astype(np.int32)
 
 
-def first_xla_epoch(updates: int, milestones: Sequence[int]) -> float:
+def xla_updates(model: keras.Model, n: int, batch_size: int) -> float:
+    """An epoch's steps times the weights that a step updates, with all else that XLA saves counted in weights."""
+    elements: int = sum(math.prod(variable.shape) for variable in model.optimizer.variables)
+    return n // batch_size * (LIKE_WEIGHTS + len(model.trainable_variables) + elements / ELEMENTS_LIKE_A_WEIGHT)
+
+
+def first_xla_epoch(updates: float, milestones: Sequence[int], break_even: float) -> float:
     """The first epoch that XLA should compile; infinity where it never pays.
 
     Args:
-        updates: steps an epoch times weights a step updates.
-        milestones: see :func:`fit`.
+        updates: of an epoch, by :func:`xla_updates`.
+        milestones, break_even: see :func:`fit`.
     """
     for begin, end in itertools.pairwise((0, *milestones)):
-        if (end - begin) * updates > XLA_BREAK_EVEN:
+        if (end - begin) * updates > break_even:
             return begin
     return math.inf
+
+
+def measured_break_even(updates: float, graph_seconds: Sequence[float], xla_seconds: Sequence[float]) -> float:
+    """The updates from which XLA pays on this machine.
+
+    Args:
+        updates: of an epoch, by :func:`xla_updates`.
+        graph_seconds, xla_seconds: of each epoch of a training of two or more, the first of which compiles.
+    """
+    graph, xla = min(graph_seconds[1:]), min(xla_seconds[1:])
+    compiling = (xla_seconds[0] - xla) - (graph_seconds[0] - graph)
+    measured = compiling * updates / (graph - xla) if graph > xla else NEVER
+    return XLA_BREAK_EVEN if XLA_BREAK_EVEN / FAR_FROM_IT < measured < XLA_BREAK_EVEN * FAR_FROM_IT else measured
 
 
 class Program:

@@ -30,6 +30,7 @@ class Job:
         resume_from: the state to start from when ``state`` is not there yet; None starts from fresh weights.
         milestones: the epochs at which the training may pause; how each stretch is compiled depends on them alone, so
             that a continued training rounds as an uninterrupted one does.
+        xla_break_even: what this machine's XLA asks for, see :func:`search.trainer.fit`; None for the usual.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Job:
     milestones: tuple[int, ...]
     state: Path
     resume_from: Path | None = None
+    xla_break_even: float | None = None
 
     def identity(self, exercise_name: str, data_sha256: str) -> dict[str, Any]:
         """What the job's state belongs to, and so its owner's mark in :mod:`search.checkpoint`."""
@@ -132,6 +134,7 @@ class Trainer:
                     callbacks=[keeper],
                     seed=job.seed,
                     milestones=job.milestones,
+                    xla_break_even=job.xla_break_even,
                 )
         except (Stopped, OSError):
             raise

@@ -165,7 +165,7 @@ def test_what_a_killed_process_leaves_behind_is_no_obstacle(copied, left_alone, 
     """The state of a measurement that has ended, which would leave nothing to measure, and half a file."""
     script, results = copied
     interrupt(results)
-    measured = results / "small" / ".measured.npz"
+    measured = results / "small" / ".measured-graph.npz"
     shutil.copy(results / "small" / "search" / "trial_0000" / "state.npz", measured)
     was = header(measured)
     history = {metric: values[:1] * 2 for metric, values in was["history"].items()}

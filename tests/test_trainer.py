@@ -74,7 +74,7 @@ def assert_same_training(ours, theirs, history, expected, tolerance=2e-5):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer_learns_what_keras_fit_learns(digits, optimizer, xla, monkeypatch):
     x, y, validation = digits
-    monkeypatch.setattr(trainer, "XLA_BREAK_EVEN", -1 if xla else 10**9)
+    monkeypatch.setattr(trainer, "XLA_BREAK_EVEN", -1 if xla else trainer.NEVER)
     ours, theirs = network(optimizer, rate=1e-3), network(optimizer, rate=1e-3)
     history = trainer.fit(ours, x, y, batch_size=BATCH, epochs=2, validation_data=validation, seed=SEED).history
     # Lion steps by the sign of a sum: where it is nearly zero, rounding decides, and one flip moves a weight by two steps
@@ -112,7 +112,7 @@ def test_every_example_is_seen_once_an_epoch(digits, batch_size):
 @pytest.mark.parametrize("middle", ["plain", "random"])
 def test_continuing_ends_bit_for_bit_where_going_through_does(digits, optimizer, middle, tmp_path, monkeypatch):
     x, y, validation = digits
-    monkeypatch.setattr(trainer, "XLA_BREAK_EVEN", 50)  # the second stretch is long enough for XLA
+    monkeypatch.setattr(trainer, "XLA_BREAK_EVEN", 150)  # the second stretch is long enough for XLA
     layers = () if middle == "plain" else (keras.layers.BatchNormalization, lambda: keras.layers.Dropout(0.3))
     common = {"batch_size": BATCH, "validation_data": validation, "seed": SEED, "milestones": (1, 4)}
     through = network(optimizer, middle=layers)
@@ -185,4 +185,27 @@ def test_order_is_a_permutation_decided_by_seed_trial_and_epoch():
     [(2000, (1, 3, 9, 27), 9), (2000, (100,), 0), (10, (100,), float("inf")), (21_000, (1, 3), 0)],
 )
 def test_xla_begins_with_the_first_stretch_that_is_long_enough(updates, milestones, epoch):
-    assert trainer.first_xla_epoch(updates, milestones) == epoch
+    assert trainer.first_xla_epoch(updates, milestones, 20_000) == epoch
+
+
+def test_updates_count_each_weight_and_the_optimizer_s_elements():
+    weights = 784 * 24 + 24 + 24 * 10 + 10  # in 4 variables
+    sgd, adam = network("sgd"), network("adam")
+    for model in (sgd, adam):
+        model.optimizer.build(model.trainable_variables)
+    steps = N // BATCH
+    assert trainer.xla_updates(sgd, N, BATCH) == pytest.approx(steps * 8, rel=1e-3)
+    expected = steps * (8 + 2 * weights / trainer.ELEMENTS_LIKE_A_WEIGHT)  # two moments
+    assert trainer.xla_updates(adam, N, BATCH) == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("graph", "xla", "expected"),
+    [
+        ([0.5, 0.25], [1.5, 0.15, 0.05], 1000 * (1.45 - 0.25) / 0.2),  # far from the usual: what was measured
+        ([0.5, 0.45], [4.3, 0.2, 0.4], trainer.XLA_BREAK_EVEN),  # near it: the usual, whatever the noise
+        ([0.5, 0.25], [1.5, 0.3, 0.3], trainer.NEVER),  # slower
+    ],
+)
+def test_break_even_is_the_usual_unless_the_machine_is_far_from_it(graph, xla, expected):
+    assert trainer.measured_break_even(1000, graph, xla) == pytest.approx(expected)
