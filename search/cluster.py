@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import importlib.metadata
 import os
@@ -18,7 +17,7 @@ from typing import Any
 from search import data, provenance, store
 from search.errors import RequestError, WorkError, first_line
 from search.trial import Job, Outcome, Stopped, Trainer
-from search.workers import MAX_RETRIES
+from search.workers import MAX_RETRIES, WorkerLost
 
 SECONDS_TO_ANSWER = 5.0  # for a cluster to greet back
 SECONDS_TO_SAVE = 10.0  # for trials under way to end their epoch when the driver closes
@@ -97,7 +96,7 @@ class RayWorkers:
                 store.set_aside(job.state)  # it was damaged
             if state is not None:
                 store.write_bytes(job.state, state)
-            result: Outcome | BaseException = outcome or concurrent.futures.TimeoutError()
+            result: Outcome | BaseException = outcome or WorkerLost("it overran its time limit")
         except failures.RayTaskError as error:
             cause = error.cause
             told = isinstance(cause, (RequestError, WorkError, OSError))

@@ -173,6 +173,32 @@ def test_a_trial_that_hangs_is_marked_after_its_retries(nodes, tmp_path, small_d
     assert {row["message"] for row in rows} == {"", "the worker died (WorkerCrashedError), 3 times"}
 
 
+SLOW = """
+    def fit(self, hp, model, *args, callbacks=(), **kwargs):
+        import time
+        import keras
+
+        pause = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: time.sleep(2 * (hp.get("kind") == "slow")))
+        return super().fit(hp, model, *args, callbacks=[*callbacks, pause], **kwargs)
+
+EXERCISE = """
+
+
+@pytest.mark.slow
+def test_a_trial_that_is_too_slow_is_marked_after_its_retries(nodes, tmp_path, small_data):
+    """It was taken for a disk that is full: Python's TimeoutError is an OSError."""
+    kind = 'hp.Choice("kind", ["fine", "slow"])\n'
+    script = write_exercise(tmp_path, kind + NEURON, start="{'kind': 'fine'}", extra="trial_seconds=3.0")
+    script.write_text(script.read_text().replace("EXERCISE = ", SLOW.lstrip("\n"), 1))
+    run(
+        script, "search", "--tuner", "random", "--trials", 4, "--max-epochs", 20, "--cluster", nodes.address,
+        "--data", small_data,
+    )  # fmt: skip
+    rows = trials(tmp_path / "results")
+    assert {row["kind"]: row["status"] for row in rows} == {"fine": "COMPLETED", "slow": "FAILED"}
+    assert {row["message"] for row in rows} == {"", "it overran its time limit, 3 times"}
+
+
 def test_a_node_with_other_versions_is_named(neuron, small_data):
     source = data.load(str(small_data))
     versions = {**cluster._versions(neuron), "tensorflow": "1.0"}
