@@ -5,7 +5,8 @@ An exercise script defines an :class:`Exercise` and calls :func:`main`. From the
     cli -> steps -> driver (asks strategy's oracle) -> workers -> trial -> trainer -> results folder -> plots, report
 
 ``cli`` verbs and flags; ``session`` one command's hold on an exercise; ``steps`` what each verb does in it,
-``terminal`` what it prints; ``space`` hyper-parameter spaces compared; ``strategy`` Hyperband and random search;
+``terminal`` what it prints; ``space`` hyper-parameter spaces compared; ``cost`` what the starting model costs here;
+``strategy`` Hyperband and random search;
 ``driver`` ask, submit, collect, tell; ``workers`` and ``cluster`` where trials run; ``trial`` the job and the
 outcome; ``trainer`` one compiled program an epoch, ``structure`` which models share it; ``checkpoint`` exact training
 state; ``retrain`` final training and evaluation; ``sweep`` one hyper-parameter at a time; ``data`` images and labels;

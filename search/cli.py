@@ -160,7 +160,8 @@ def lab_command() -> click.Group:
 def run(command: click.Command, name: str) -> NoReturn:
     """Runs ``command`` with the process's arguments; every ending that a person can cause is one line and a status."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
+            signal.signal(number, _end)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # no locale, and no file's name, ends a search

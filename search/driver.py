@@ -18,7 +18,7 @@ import numpy as np
 from search import provenance, store
 from search.errors import RequestError, WorkError, first_line
 from search.trial import Job, Outcome
-from search.workers import Workers, result
+from search.workers import Losses, Workers, result
 
 SECONDS_BETWEEN_PROJECTS = 2.0  # or more, so that it stays within 1 % of the time however long the search
 
@@ -66,7 +66,7 @@ def search(
     project = folder / "search"
     oracle._set_project_dir(str(folder), "search")
     left = dict(known or {})
-    retries: dict[str, int] = {}
+    losses: dict[str, Losses] = {}
     running: dict[Future[Outcome], Any] = {}
     slots = [f"worker{i}" for i in range(workers.size)]
     next_write = 0.0
@@ -89,9 +89,8 @@ def search(
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 trial = running.pop(future)
-                outcome = result(future, retries.get(trial.trial_id, 0))
+                outcome = result(future, losses.setdefault(trial.trial_id, Losses()))
                 if outcome is None:
-                    retries[trial.trial_id] = retries.get(trial.trial_id, 0) + 1
                     running[workers.submit(_job(oracle, trial, project, seed, xla_break_even))] = trial
                     continue
                 _tell(oracle, trial, outcome)
@@ -149,7 +148,7 @@ def own_values(values: dict[str, Any]) -> dict[str, Any]:
 def trial_rows(oracle: Any) -> tuple[list[str], list[dict[str, Any]]]:
     """The columns and rows of ``trials.csv``."""
     names = [hp.name for hp in oracle.hyperparameters.space]
-    metrics = ["val_accuracy", "val_loss", "accuracy", "loss"]
+    metrics = [*dict.fromkeys(["val_accuracy", "val_loss", "accuracy", "loss", oracle.objective.name])]
     columns = ["trial_id", "status", "bracket", "round", "promoted_from", "initial_epoch", "epochs"]
     columns += [*dict.fromkeys(names), "best_epoch", *metrics, "seconds", "message"]
     rows = []
@@ -202,17 +201,19 @@ def _state_path(project: Path, trial_id: str) -> Path:
 
 
 def _tell(oracle: Any, trial: Any, outcome: Outcome) -> None:
+    objective = oracle.objective.name
+    if outcome.completed and objective not in outcome.history:
+        message = f"the objective {objective} is not among the model's metrics ({', '.join(outcome.history)})"
+        outcome = Outcome(False, message=message, seconds=outcome.seconds)
     if outcome.completed:
         metrics = list(outcome.history)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # KerasTuner asks for the best of epochs that may all be NaN
             for epoch, values in enumerate(zip(*outcome.history.values(), strict=True)):
                 oracle.update_trial(trial.trial_id, dict(zip(metrics, values, strict=True)), step=epoch)
-        score = outcome.history[oracle.objective.name]
+        score = outcome.history[objective]
         if not np.isfinite(score).any():
-            outcome = Outcome(
-                False, message=f"diverged: {oracle.objective.name} is never a number", seconds=outcome.seconds
-            )
+            outcome = Outcome(False, message=f"diverged: {objective} is never a number", seconds=outcome.seconds)
     oracle.trials[trial.trial_id].metrics.update("seconds", outcome.seconds)
     trial.status = "COMPLETED" if outcome.completed else "FAILED"
     trial.message = outcome.message or None

@@ -167,6 +167,8 @@ def read_record(folder: Path) -> Exercise:
     with reading(path, "the record of an exercise's steps", remedy):
         run = _json(path)
         about = run["exercise"]
+        for step in run["steps"].values():
+            shlex.split(str(step.get("command", "")))  # which `Exercise.command` takes apart
         return Exercise(
             folder=folder,
             name=str(about["name"]),
@@ -336,10 +338,10 @@ def _method(entry: dict[str, Any], history: dict[str, Floats], classes: int) -> 
     return Method(
         hyperparameters=dict(entry["hyperparameters"]),
         parameters=int(entry["parameters"]),
-        figures={name: _figure(entry[name]) for name in SEED_METRICS},
+        figures={name: _figure(entry.get(name)) for name in SEED_METRICS},
         interval=(_figure(low), _figure(high)),
         confusion=confusion,
-        seeds={name: np.array([_figure(seed[name]) for seed in entry["seeds"]]) for name in SEED_METRICS},
+        seeds={name: np.array([_figure(seed.get(name)) for seed in entry["seeds"]]) for name in SEED_METRICS},
         history=history,
     )
 

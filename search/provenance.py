@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+SHORT = 24  # what is longer, as a digest is, is cut when a change is told
 PACKAGES = ("tensorflow", "keras", "keras-tuner", "numpy")
 
 
@@ -38,11 +39,7 @@ def collect(script: Path, workers: int) -> dict[str, Any]:
 
 def changes(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What differs between the settings of two runs, item by item."""
-    return [
-        f"{key} was {_short(earlier.get(key))} and is now {_short(now[key])}"
-        for key in now
-        if earlier.get(key) != now[key]
-    ]
+    return [_change(key, earlier.get(key), now[key]) for key in now if earlier.get(key) != now[key]]
 
 
 def source_sha256(script: Path) -> str:
@@ -53,9 +50,18 @@ def source_sha256(script: Path) -> str:
     return digest.hexdigest()
 
 
+def _change(key: str, before: Any, after: Any) -> str:
+    if isinstance(before, list) and isinstance(after, list) and max(len(str(before)), len(str(after))) > SHORT:
+        added = [str(entry) for entry in after if entry not in before]
+        gone = [str(entry) for entry in before if entry not in after]
+        said = [f"now has {', '.join(added)}"] * bool(added) + [f"no longer has {', '.join(gone)}"] * bool(gone)
+        return f"{key} {' and '.join(said) or 'has another order'}"
+    return f"{key} was {_short(before)} and is now {_short(after)}"
+
+
 def _short(value: Any) -> str:
     text = " ".join(str(value).split())
-    return text if len(text) <= 24 else f"{text[:12]}…"
+    return text if len(text) <= SHORT else f"{text[:12]}…"
 
 
 def _processor() -> str:

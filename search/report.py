@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from search import discussion, formats, plots
 from search.errors import WorkError
-from search.evidence import Exercise, Method, Sweep, Trial, read_exercise
+from search.evidence import Exercise, Method, Sweep, Trial, read_exercise, reading
 from search.store import write_text
 from search.summary import describe_domain
 
@@ -49,7 +49,8 @@ def write_report(folder: Path) -> Path:
     """
     exercise = read_exercise(folder)
     images = _images(_write_plots(exercise))
-    return _write_page(folder / "report.html", title=exercise.title, exercises=[_view(exercise, images)], lab=None)
+    views = [_checked_view(exercise, images)]
+    return _write_page(folder / "report.html", title=exercise.title, exercises=views, lab=None)
 
 
 def write_lab_report(results: Path) -> Path:
@@ -65,7 +66,7 @@ def write_lab_report(results: Path) -> Path:
     if not names:
         raise WorkError(f"{results}: no */run.json; expected a folder an exercise has run in; run 'make lab' first")
     exercises = [read_exercise(found[name]) for name in names]
-    views = [_view(exercise, _images(_write_plots(exercise))) for exercise in exercises]
+    views = [_checked_view(exercise, _images(_write_plots(exercise))) for exercise in exercises]
     histories = {exercise.title: _histories(exercise) for exercise in exercises if exercise.final is not None}
     lab = {
         "missing": [f"python search_{name}.py" for name in LAB_ORDER if name not in names],
@@ -165,6 +166,13 @@ def _spent(trial: Trial) -> int:
 def _settings_that_vary(trials: Sequence[Trial]) -> list[str]:
     names = list(dict.fromkeys(name for trial in trials for name in trial.hyperparameters))
     return [name for name in names if len({trial.hyperparameters.get(name) for trial in trials}) > 1]
+
+
+def _checked_view(exercise: Exercise, images: dict[str, str]) -> dict[str, Any]:
+    """What the page shows of an exercise; raises WorkError for an entry of run.json that cannot be shown."""
+    remedy = f"rename it and run `python search_{exercise.folder.name}.py search` again: finished trials are used as they are"
+    with reading(exercise.folder / "run.json", "what each step records", remedy):
+        return _view(exercise, images)
 
 
 def _view(exercise: Exercise, images: dict[str, str]) -> dict[str, Any]:

@@ -96,7 +96,8 @@ def retrain(
                 "test_loss": trainer.Evaluation(model, test.x, test.y).run()["loss"],
                 "test_accuracy": correct / len(labels),
                 "test_correct": correct,
-                "seconds": round(sum(outcome.epoch_seconds), 3),
+                # of a training that was interrupted, only a part is known
+                "seconds": round(sum(outcome.epoch_seconds), 3) if len(outcome.epoch_seconds) == epochs else None,
             }
             runs.append(run)
             if k == 0:

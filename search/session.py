@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from search.exercise import Exercise
 
 if TYPE_CHECKING:
     from search.workers import Workers
+
+
+RECORDED = {"settings": dict, "complete": bool, "source": str, "versions": dict}  # of each step in run.json
 
 
 @dataclass
@@ -65,7 +69,11 @@ class Session:
                 self._workers = RayWorkers(self.cluster, self.worker_count, self.script, self.source)
             elif self.worker_count:
                 self._workers = workers.LocalPool(
-                    self.worker_count, self.script, self.source_name, self.exercise.trial_seconds
+                    self.worker_count,
+                    self.script,
+                    self.source_name,
+                    self.exercise.trial_seconds,
+                    self.source.sha256,
                 )
             else:
                 self._workers = workers.InProcess(self.script, self.source_name)
@@ -112,10 +120,12 @@ class Session:
         path = self.folder / "run.json"
         if not path.exists():
             return {"format": 1, "steps": {}}
-        steps = evidence.read_record(self.folder).steps.items()
-        lost = [name for name, step in steps if not {"settings", "complete"} <= step.keys()]
-        if lost:
-            raise WorkError(f"{path} holds no settings of its {lost[0]}; set the folder aside with --fresh")
+        for name, step in evidence.read_record(self.folder).steps.items():
+            for entry, kind in RECORDED.items():
+                if not isinstance(step.get(entry), kind):
+                    raise WorkError(
+                        f"{path} has {step.get(entry)!r} as {entry} of its {name}; set the folder aside with --fresh"
+                    )
         run: dict[str, Any] = store.read_json(path)
         return run
 
@@ -129,7 +139,29 @@ class Session:
             raise WorkError(f"{self.folder} holds no search; run `python {self.script.name} search` first")
         best = evidence.read_search(self.folder).best
         assert best is not None
+        self.check_best()
         return dict(best.hyperparameters)
+
+    def check_best(self) -> None:
+        """Whether ``best.json`` is what its trial's own file, which carries a checksum, says.
+
+        Raises:
+            WorkError: it is not.
+        """
+        path = self.folder / "best.json"
+        best = store.read_json(path)
+        trial = self.folder / "search" / f"trial_{best['trial_id']}" / "trial.json"
+        try:
+            state = json.loads(trial.read_text(encoding="utf-8"))
+            sealed = store.seal(state) == state
+            values = {k: v for k, v in state["hyperparameters"]["values"].items() if not k.startswith("tuner/")}
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            return  # damaged: the search will say so
+        if sealed and values != best["hyperparameters"]:
+            raise WorkError(
+                f"{path} has {best['hyperparameters']} and its trial {values}; run `python {self.script.name} search`, "
+                "which writes it again"
+            )
 
     def record(self, step: str, facts: Mapping[str, Any], start: Mapping[str, Any]) -> None:
         """Writes ``facts`` of a step into ``run.json``."""

@@ -40,6 +40,7 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
     if complete and earlier["source"] == provenance.source_sha256(session.script):
         _say_complete(session, earlier)
         return
+    xla_break_even = _xla_break_even(session)
     workers = session.start_workers()
     model, start, space = session.start()
     import keras_tuner
@@ -72,7 +73,7 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
         session.say(f"Going on with the search that was interrupted: {len(known)} trials are done.")
     rungs = oracle.rungs
     planned = sum(rung.trials for rung in rungs)
-    cost = measure(session, workers, model, start, max_epochs, _xla_break_even(session))
+    cost = measure(session, workers, model, start, max_epochs, xla_break_even)
     costs = {rung: cost.beside + cost.epoch * (rung.epochs - rung.initial_epoch) for rung in rungs}
     work = sum(cost * rung.trials for rung, cost in costs.items())
     terminal.print_plan(session, tuner, rungs, work / workers.size, workers.size, cost.epoch)
@@ -159,12 +160,14 @@ def retrain(session: Session, *, epochs: int, seeds: int) -> None:
         "seed": session.seed,
         "data": session.source.sha256,
         "hyperparameters": best,
+        "start": dict(session.exercise.start),
     }
     folder = session.folder / "retrain"
     retrained = ("metrics.json", "history.csv", "start_history.csv", "misread.npz")
     if _reusable(session, "retrain", settings, *(folder / name for name in retrained)):
         terminal.print_metrics(session, store.read_json(folder / "metrics.json"))
         return
+    xla_break_even = _xla_break_even(session)
     workers = session.start_workers()
     _, start, space = session.start()
     wrong = spaces.misfit(space, best)
@@ -191,7 +194,7 @@ def retrain(session: Session, *, epochs: int, seeds: int) -> None:
             epochs=epochs,
             seeds=seeds,
             seed=session.seed,
-            xla_break_even=_xla_break_even(session),
+            xla_break_even=xla_break_even,
             watch=terminal.watch(progress),
         )
     session.record("retrain", {**facts, "seconds": round(time.monotonic() - began, 2), "complete": True}, start)
@@ -210,6 +213,7 @@ def sweep(session: Session, name: str, *, epochs: int, seeds: int, held_from: st
         WorkError: there is no best configuration yet, or every training failed.
     """
     best = session.best() if held_from == "best" else None
+    xla_break_even = _xla_break_even(session)
     workers = session.start_workers()
     _, start, space = session.start()
     from search import sweep as sweeping
@@ -246,7 +250,7 @@ def sweep(session: Session, name: str, *, epochs: int, seeds: int, held_from: st
             epochs=epochs,
             seeds=seeds,
             seed=session.seed,
-            xla_break_even=_xla_break_even(session),
+            xla_break_even=xla_break_even,
             watch=terminal.watch(progress),
         )
     facts |= {"chosen": chosen}
@@ -269,14 +273,16 @@ def report(session: Session) -> None:
 
 def _xla_break_even(session: Session) -> float | None:
     """What the search measured; None where there is none."""
-    measured: float | None = session.run()["steps"].get("search", {}).get("xla_break_even")
-    return measured
+    measured = session.run()["steps"].get("search", {}).get("xla_break_even")
+    with evidence.reading(session.folder / "run.json", "what a search measured", "set the folder aside with --fresh"):
+        return None if measured is None else float(measured)
 
 
 def _readable(session: Session, *files: Path) -> bool:
     """Whether a step's files can be used; one that cannot is set aside, to be written again from the states."""
     try:
-        evidence.read_exercise(session.folder)
+        if evidence.read_exercise(session.folder).best is not None:
+            session.check_best()
     except WorkError as error:
         for path in files:
             if str(path) in str(error):
@@ -304,6 +310,7 @@ def _reusable(session: Session, step: str, settings: dict[str, Any], *files: Pat
     earlier = session.run()["steps"].get(step)
     if earlier is None or earlier["settings"] == _as_json(settings):
         if earlier is not None and earlier["complete"] and result.exists() and _readable(session, *files):
+            _say_changes(session, earlier)
             session.say(f"{step}: done before with the same settings; used as it is.")
             return True
         return False
@@ -343,13 +350,11 @@ def _say_changes(session: Session, earlier: dict[str, Any]) -> None:
     for name, version in was.items():
         if now["versions"].get(name) != version:
             session.say(
-                f"Note: {name} was {version} when the search began and is now {now['versions'].get(name)}; "
+                f"Note: {name} was {version} when this began and is now {now['versions'].get(name)}; "
                 "what is trained from now on may differ in the last bits."
             )
     if source != now["source"]:
-        session.say(
-            "Note: the code changed since the search began; --fresh starts another if that changes what a trial does."
-        )
+        session.say("Note: the code changed since this began; --fresh starts anew if that changes what is trained.")
 
 
 def _rung_of(trial: Any, rungs: list[Any]) -> Any:

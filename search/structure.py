@@ -21,6 +21,10 @@ def structure(model: keras.Model) -> str | None:
     Returns:
         None where the configuration cannot tell: a subclassed model, or layers, losses or metrics that are not Keras's.
     """
+    if getattr(model.optimizer, "_exclude_from_weight_decay_pattern", None) or getattr(
+        model.optimizer, "_exclude_from_weight_decay", None
+    ):
+        return None  # not in an optimizer's configuration
     if type(model) not in (keras.Sequential, keras.Model) and type(model).__module__ != "keras.src.models.functional":
         return None
     try:

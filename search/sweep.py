@@ -39,7 +39,7 @@ def values_of(space: Any, name: str, most: int | None = None) -> list[Any]:
     spread = np.geomspace if config["sampling"] == "log" else np.linspace
     points = [float(f"{value:.4g}") for value in spread(low, high, VALUES_OF_A_RANGE)]
     if type(hp).__name__ == "Float":
-        return _thinned(points, most)
+        return _thinned(list(dict.fromkeys(points)), most)
     return _thinned(sorted({round(point) for point in points}), most)
 
 
@@ -98,23 +98,23 @@ def sweep(
     settings = [{retuned: candidate} for candidate in candidates] if retuned else [{}]
     first = [(value, job(value, 0, setting), setting) for value in values for setting in settings]
     known = dict(
-        zip([one.name for _, one, _ in first], run_all(workers, [one for _, one, _ in first], watch), strict=True)
+        zip([one.state for _, one, _ in first], run_all(workers, [one for _, one, _ in first], watch), strict=True)
     )
     if not any(outcome.completed for outcome in known.values()):
         raise WorkError(f"sweep {name}: every training failed; the first: {next(iter(known.values())).message}")
     chosen = {
         value: max(
             (setting for other, _, setting in first if other == value),
-            key=lambda setting, value=value: known[job(value, 0, setting).name].final("val_accuracy", -math.inf),  # type: ignore[misc]
+            key=lambda setting, value=value: known[job(value, 0, setting).state].final("val_accuracy", -math.inf),  # type: ignore[misc]
         )
         for value in values
     }
     jobs = [job(value, k, chosen[value]) for value in values for k in range(seeds)]
-    more = [one for one in jobs if one.name not in known]
-    known |= dict(zip([one.name for one in more], run_all(workers, more, watch), strict=True))
+    more = [one for one in jobs if one.state not in known]
+    known |= dict(zip([one.state for one in more], run_all(workers, more, watch), strict=True))
     rows = []
     for one in jobs:
-        outcome = known[one.name]
+        outcome = known[one.state]
         figures: dict[str, Any] = dict.fromkeys(COLUMNS[2:], math.nan)
         if outcome.completed:
             figures |= {metric: outcome.final(metric) for metric in COLUMNS[2:-1]}

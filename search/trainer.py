@@ -137,8 +137,10 @@ def measured_break_even(updates: float, graph_seconds: Sequence[float], xla_seco
         graph_seconds, xla_seconds: of each epoch of a training of two or more, the first of which compiles.
     """
     graph, xla = min(graph_seconds[1:]), min(xla_seconds[1:])
+    if xla >= graph:  # clearly slower, or equal, or disturbed
+        return NEVER if xla > 2 * graph else XLA_BREAK_EVEN
     compiling = (xla_seconds[0] - xla) - (graph_seconds[0] - graph)
-    measured = compiling * updates / (graph - xla) if graph > xla else NEVER
+    measured = min(NEVER, compiling * updates / max(graph - xla, 1e-9))
     return XLA_BREAK_EVEN if XLA_BREAK_EVEN / FAR_FROM_IT < measured < XLA_BREAK_EVEN * FAR_FROM_IT else measured
 
 
@@ -257,7 +259,10 @@ def _create_variables(model: keras.Model, x: tf.Tensor, y: tf.Tensor) -> None:
     """Those of the optimizer and the metrics, which TensorFlow would otherwise trace every program a second time for."""
     model.optimizer.build(model.trainable_variables)
     if not all(metric.variables for metric in model.metrics):
+        kept = [(variable, variable.numpy()) for variable in model.non_trainable_variables]
         model.test_step((x, y))
+        for variable, value in kept:  # a layer that is random at inference, too, has drawn
+            variable.assign(value)
 
 
 def _concrete(function: Any, *signature: tf.TensorSpec, jit_compile: bool = False) -> Any:

@@ -14,6 +14,7 @@ from search import data, exercise
 from search.errors import WorkError, first_line
 
 SECONDS_BETWEEN_STATES = 10.0
+SECONDS_WORTH_A_STATE = 2.0  # an epoch that takes longer may not end before its worker is stopped
 MODELS_KEPT = 16  # the trainer keeps as many programs
 
 
@@ -49,6 +50,8 @@ class Job:
             "data": data_sha256,
             "hyperparameters": dict(self.hyperparameters),
             "seed": list(self.seed),
+            "milestones": list(self.milestones),
+            "xla_break_even": self.xla_break_even,
         }
 
 
@@ -109,12 +112,12 @@ class Trainer:
         started = time.monotonic()
         try:
             hp, model = build(self.hypermodel, job.hyperparameters, job.seed)
+            model = self._with_program(model)
         except Exception as error:  # whatever the exercise's own code raises
             return Outcome(
                 False, message=f"build: {type(error).__name__}: {first_line(error)}", seconds=time.monotonic() - started
             )
         identity = job.identity(self.exercise.name, self.data_sha256)
-        model = self._with_program(model)
         history: dict[str, list[float]] = {}
         state, notes = _latest_state(job, identity)
         if state is not None:
@@ -136,11 +139,13 @@ class Trainer:
                     milestones=job.milestones,
                     xla_break_even=job.xla_break_even,
                 )
-        except (Stopped, OSError):
+        except Stopped:
             raise
         except Diverged as error:
             return Outcome(False, history, _parameters(model), time.monotonic() - started, message=str(error))
         except Exception as error:  # whatever the exercise's own code raises
+            if error is keeper.not_written:
+                raise
             return Outcome(
                 False,
                 history,
@@ -236,6 +241,7 @@ def _keeper(job: Job, history: dict[str, list[float]], identity: dict[str, Any],
         def __init__(self) -> None:
             super().__init__()
             self.epoch_seconds: list[float] = []
+            self.not_written: OSError | None = None
             self.written = time.monotonic()
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -249,8 +255,13 @@ def _keeper(job: Job, history: dict[str, list[float]], identity: dict[str, Any],
             for metric, value in logs.items():
                 history.setdefault(metric, []).append(float(value))
             stop = stopping()
-            if epoch + 1 == job.epochs or stop or now - self.written > SECONDS_BETWEEN_STATES:
-                checkpoint.write(job.state, checkpoint.capture(self.model, history, identity))
+            due = now - self.written > SECONDS_BETWEEN_STATES or self.epoch_seconds[-1] > SECONDS_WORTH_A_STATE
+            if epoch + 1 == job.epochs or stop or due:
+                try:
+                    checkpoint.write(job.state, checkpoint.capture(self.model, history, identity))
+                except OSError as error:
+                    self.not_written = error
+                    raise
                 self.written = time.monotonic()
             if stop and epoch + 1 < job.epochs:
                 raise Stopped

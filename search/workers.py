@@ -17,7 +17,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, Protocol
 
 from search.errors import WorkError, first_line
@@ -55,11 +57,28 @@ class InProcess:
         import search.runtime  # noqa: F401
 
         future: Future[Outcome] = Future()
+        received: list[int] = []
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+
+        def stop_after_the_epoch(number: int, frame: FrameType | None) -> None:
+            received.append(number)
+            handler = handlers[signal.Signals(number)]
+            if len(received) > 1 and callable(handler):  # the epoch does not end
+                handler(number, frame)
+
+        caught = [number for number, handler in handlers.items() if callable(handler)]
         try:
+            for number in caught:
+                signal.signal(number, stop_after_the_epoch)
             self._trainer = self._trainer or Trainer(self._script, self._source)
-            future.set_result(self._trainer.run(job))
+            future.set_result(self._trainer.run(job, lambda: bool(received)))
         except Exception as error:
             future.set_exception(error)
+        finally:
+            for number in caught:
+                signal.signal(number, handlers[number])
+        if received:
+            signal.raise_signal(received[0])
         return future
 
     def close(self) -> None:
@@ -73,17 +92,33 @@ class LocalPool:
     Each worker has a pipe and a thread of its own: workers share no lock that one could die with.
     """
 
-    def __init__(self, size: int, script: Path, source: str | None, job_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        size: int,
+        script: Path,
+        source: str | None,
+        job_seconds: float | None = None,
+        data_sha256: str | None = None,
+    ) -> None:
+        """Starts the workers.
+
+        Args:
+            size: how many.
+            script, source: the exercise and the name of its data.
+            job_seconds: a job that takes longer loses its worker.
+            data_sha256: what the data has to be when a worker reads it; None for whatever it is.
+        """
         self.size = size
         self._job_seconds = job_seconds
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["search.runtime"])
-        # A terminal that closes hangs up on the whole group; the driver decides what becomes of the others.
-        hang_up = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        # A terminal that closes, or `timeout`, signals the whole group; the driver decides what becomes of the others.
+        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGHUP, signal.SIGTERM)}
         multiprocessing.resource_tracker.ensure_running()
         multiprocessing.forkserver.ensure_running()
-        signal.signal(signal.SIGHUP, hang_up)
-        self._arguments = (script, source)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        self._arguments = (script, source, data_sha256)
         self._jobs: queue.SimpleQueue[tuple[Job, Future[Outcome]] | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._keepers = [threading.Thread(target=self._keep_a_worker, daemon=True) for _ in range(size)]
@@ -141,7 +176,9 @@ class WorkerLost(Exception):
 class _Worker:
     """One process, seen from the driver's side of its pipe."""
 
-    def __init__(self, context: multiprocessing.context.ForkServerContext, arguments: tuple[Path, str | None]) -> None:
+    def __init__(
+        self, context: multiprocessing.context.ForkServerContext, arguments: tuple[Path, str | None, str | None]
+    ) -> None:
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_work, args=(theirs, *arguments), daemon=True)
         try:
@@ -207,22 +244,31 @@ def run_all(workers: Workers, jobs: Sequence[Job], watch: Callable[[Job, Outcome
         OSError: a state could not be written.
     """
     outcomes: dict[int, Outcome] = {}
-    running = {workers.submit(job): (i, 0) for i, job in enumerate(jobs)}
+    losses = [Losses() for _ in jobs]
+    running = {workers.submit(job): i for i, job in enumerate(jobs)}
     while running:
         done, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in done:
-            i, retries = running.pop(future)
-            outcome = result(future, retries)
+            i = running.pop(future)
+            outcome = result(future, losses[i])
             if outcome is None:
-                running[workers.submit(jobs[i])] = (i, retries + 1)
+                running[workers.submit(jobs[i])] = i
             else:
                 outcomes[i] = outcome
                 watch(jobs[i], outcome)
     return [outcomes[i] for i in range(len(jobs))]
 
 
-def result(future: Future[Outcome], retries: int) -> Outcome | None:
-    """A finished job's outcome; None where its worker was lost and the job may be tried again, ``MAX_RETRIES`` times.
+@dataclass
+class Losses:
+    """The workers that one job has lost: while they trained it, and before they were given it."""
+
+    training: int = 0
+    starting: int = 0
+
+
+def result(future: Future[Outcome], losses: Losses) -> Outcome | None:
+    """A finished job's outcome; None, counted in ``losses``, where its worker was lost and the job may be tried again.
 
     Raises:
         WorkError: no worker starts.
@@ -231,27 +277,35 @@ def result(future: Future[Outcome], retries: int) -> Outcome | None:
     try:
         return future.result()
     except WorkerLost as error:
-        if retries < (MAX_STARTS if error.starting else MAX_RETRIES):
-            return None
         if error.starting:
-            raise WorkError(
-                f"no worker can be started: {error}; try --workers 1, or 0 to see its own message"
-            ) from None
-        return Outcome(False, message=f"{error}, {retries + 1} times")
+            losses.starting += 1
+            if losses.starting > MAX_STARTS:
+                raise WorkError(
+                    f"no worker can be started: {error}; try --workers 1, or 0 to see its own message"
+                ) from None
+            return None
+        losses.training += 1
+        return None if losses.training <= MAX_RETRIES else Outcome(False, message=f"{error}, {losses.training} times")
 
 
-def _work(pipe: multiprocessing.connection.Connection[Any, Any], script: Path, source: str | None) -> None:
+def _work(
+    pipe: multiprocessing.connection.Connection[Any, Any], script: Path, source: str | None, data_sha256: str | None
+) -> None:
     """What a worker does: says that it is ready, then answers each job with its outcome or with what it raised."""
     training, stopping = threading.Event(), threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
     signal.signal(signal.SIGTERM, lambda *_: stopping.set() if training.is_set() else sys.exit(0))
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with_the_driver, daemon=True).start()
     with contextlib.suppress(OSError):  # when memory runs out, the kernel takes a worker, which is replaced
         Path("/proc/self/oom_score_adj").write_text("500")
     import search.runtime  # noqa: F401
 
     try:
         trainer: Trainer | WorkError = Trainer(script, source)
+        if isinstance(trainer, Trainer) and data_sha256 not in (None, trainer.data_sha256):
+            trainer = WorkError(
+                f"--data {source} changed since this command began; put the images back and run it again"
+            )
     except Exception as error:  # whatever the exercise's own code raises; the driver has built it, so this is rare
         trainer = WorkError(f"a worker did not start: {type(error).__name__}: {first_line(error)}")
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the driver has ended
@@ -275,7 +329,8 @@ def _work(pipe: multiprocessing.connection.Connection[Any, Any], script: Path, s
                 return
 
 
-def _end_with_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
+def _end_with_the_driver() -> None:
+    driver = multiprocessing.parent_process()  # not the server it was forked from, which lives as long as any worker
+    assert driver is not None
+    driver.join()
     os._exit(1)

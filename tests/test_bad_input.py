@@ -396,6 +396,7 @@ DAMAGE = [
     ("run.json", "without objective", without(RUN, "exercise", "objective"), [SUMMARY, REPORT]),
     ("run.json", "direction unknown", with_(RUN, "exercise", "direction", "up"), [SUMMARY, REPORT]),
     ("run.json", "seconds a word", with_(RUN, "steps", "search", "seconds", "long"), [SUMMARY]),
+    ("run.json", "break-even a word", with_(RUN, "steps", "search", "xla_break_even", "far"), [RETRAIN]),
     ("run.json", "a folder", None, [SEARCH, SUMMARY, REPORT]),
     ("trials.csv", "empty", "", [SUMMARY, REPORT]),
     ("trials.csv", "a row cut short", TRIALS[:-30], [SUMMARY, REPORT]),

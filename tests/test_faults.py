@@ -13,14 +13,19 @@ import sys
 import textwrap
 import threading
 import time
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from search import store
+from search.errors import WorkError
+from search.trial import Job
+from search.workers import LocalPool, Losses, WorkerLost, result
 from tests.conftest import NEURON, ROOT, command, run, write_exercise
 from tests.faults import START, Preloaded, Storm, ended, family, header, logged_exercise, trained, trials
+from tests.test_search import none_left
 
 BUDGET = ("--max-epochs", 3)
 
@@ -220,6 +225,25 @@ class Harmful:
         return os.mkdir, ("executed",)
 
 
+def test_a_best_configuration_that_its_trial_did_not_have_is_named_and_written_again(
+    copied, left_alone, search_quickly
+):
+    """A flipped digit was retrained as it stood."""
+    script, results = copied
+    path = results / "small" / "best.json"
+    right = path.read_bytes()
+    best = json.loads(right)
+    best["hyperparameters"]["learning_rate"] *= 1.1
+    path.write_text(json.dumps(best))
+    out = run(script, "retrain", status=1)
+    assert len(out.splitlines()) == 1
+    assert "best.json has {" in out
+    assert "which writes it again" in out
+    status, _ = search_quickly(script)
+    assert status == 0
+    assert path.read_bytes() == right
+
+
 def test_a_pickle_in_a_state_or_in_the_data_is_refused_and_not_executed(copied, search_quickly, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     script, results = copied
@@ -340,6 +364,7 @@ def test_a_folder_that_becomes_read_only_stops_the_search_in_one_line(
 
 SPACES = {
     "batch_size's values": ('hp.Choice("batch_size", [64, 128, 256, 512])', 'hp.Choice("batch_size", [64, 128, 256])'),
+    "a long list": ("[64, 128, 256, 512]", "[128, 256, 512, 1024, 2048]"),
     "learning_rate's range": ("1e-3, 1.0", "1e-3, 0.5"),
     "learning_rate's sampling": (', sampling="log")', ")"),
     "more": ("layers = [", 'hp.Boolean("more")\nlayers = ['),
@@ -354,6 +379,7 @@ SPACES = {
         ("learning_rate's range", "learning_rate: max_value was 1.0 and is now 0.5"),
         ("learning_rate's sampling", "learning_rate: sampling was log and is now linear"),
         ("more", "more is new in the space"),
+        ("a long list", "batch_size: values now has 1024, 2048 and no longer has 64"),
         ("the batch size is gone", "batch_size is no longer in the space"),
     ],
 )
@@ -401,8 +427,8 @@ def test_changed_source_and_libraries_are_noted(copied, left_alone, search_quick
     script.write_text(script.read_text() + "\n# a remark\n")
     status, out = search_quickly(script)
     assert status == 0, out
-    assert "Note: keras was 3.14.0 when the search began and is now 3.15" in out
-    assert "Note: the code changed since the search began" in out
+    assert "Note: keras was 3.14.0 when this began and is now 3.15" in out
+    assert "Note: the code changed since this began" in out
     assert trials(results) == trials(left_alone[1])
 
 
@@ -603,6 +629,101 @@ def test_a_search_whose_workers_never_start_ends_and_says_so(small_data, tmp_pat
     assert "no worker can be started: the worker died while it started (SIGABRT)" in out.splitlines()[-1]
 
 
+def test_deaths_while_starting_use_up_no_retry():
+    def lost(starting):
+        future = Future()
+        future.set_exception(WorkerLost("the worker died", starting))
+        return future
+
+    losses = Losses()
+    assert [result(lost(starting), losses) for starting in (True, True, True, False, False)] == [None] * 5
+    assert result(lost(False), losses).message == "the worker died, 3 times"
+
+
+BUSY = """
+    def fit(self, hp, model, *args, **kwargs):
+        import pathlib, time
+        if kwargs["epochs"] == 3:
+            here = pathlib.Path(__file__).parent
+            here.joinpath(f"busy {os.getpid()}").touch()
+            while here.joinpath("hold").exists():
+                time.sleep(0.05)
+        return super().fit(hp, model, *args, **kwargs)
+
+EXERCISE = """
+
+
+@pytest.fixture
+def busy(tmp_path):
+    """An exercise whose trials train for 3 epochs and wait before them while a file ``hold`` is there."""
+    script = write_exercise(tmp_path, NEURON)
+    script.write_text("import os\n" + script.read_text().replace("EXERCISE = ", BUSY.lstrip("\n"), 1))
+    (tmp_path / "hold").touch()
+    return script
+
+
+def test_workers_that_train_end_with_a_driver_that_is_killed(busy, small_data):
+    """They watched the server they were forked from, which lives as long as they do."""
+    arguments = ("search", "--tuner", "random", "--trials", 2, "--max-epochs", 3, "--workers", 2, "--data", small_data)
+    process = command(busy, *arguments)
+    while len(found := list(busy.parent.glob("busy *"))) < 2:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    process.stderr.close()
+    gone_by = time.monotonic() + 10
+    while any(Path("/proc", path.name.removeprefix("busy ")).exists() for path in found):
+        assert time.monotonic() < gone_by
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("workers", "number"), [(2, signal.SIGINT), (2, signal.SIGTERM), (2, signal.SIGHUP), (0, signal.SIGINT)]
+)
+def test_interrupted_with_its_whole_group_it_saves_the_epoch_under_way_and_goes_on(busy, small_data, workers, number):
+    """The server of the workers died of SIGTERM, and they with it; without workers nothing was saved."""
+    arguments = ("search", "--tuner", "random", "--trials", 1, "--max-epochs", 3, "--data", small_data)
+    process = command(busy, *arguments, "--workers", workers, start_new_session=True)
+    while not list(busy.parent.glob("busy *")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    os.killpg(process.pid, number)
+    time.sleep(0.3)
+    (busy.parent / "hold").unlink()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, out + err
+    assert len(err.strip().splitlines()) == 1
+    assert "run the same command again to go on from here" in err
+    assert none_left(process.pid)
+    (state,) = busy.parent.glob("results/small/search/trial_*/state.npz")
+    assert len(header(state)["history"]["loss"]) == 1  # of 3 epochs
+    assert not state.with_name("trial.json").exists()
+    assert "Going on with the search that was interrupted" in run(busy, *arguments, "--workers", 0)
+
+
+def test_nohup_keeps_its_promise(neuron, small_data):
+    def ignore():
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    process = command(neuron, "search", *BUDGET, "--workers", 0, "--data", small_data, preexec_fn=ignore)
+    while not list(neuron.parent.glob("results/small/run.json")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGHUP)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
+
+
+def test_data_that_changes_under_a_search_is_refused_by_a_worker_that_starts(neuron, small_data, tmp_path):
+    pool = LocalPool(1, neuron, str(small_data), data_sha256="of other images")
+    job = Job("one", {"batch_size": 128}, (0, 1), 1, (1,), tmp_path / "state.npz")
+    with pytest.raises(WorkError, match="changed since this command began"):
+        pool.submit(job).result(timeout=60)
+    pool.close()
+
+
 # Security
 
 
@@ -640,9 +761,16 @@ elif kind == "diverges":
     hidden = [keras.layers.Rescaling(1e30), keras.layers.Dense(4)]
 else:
     hidden = []
+
+class Full(keras.optimizers.SGD):
+    def build(self, variables):
+        raise MemoryError("no room for the moments")
+
+optimizer = (Full if kind == "no room" else keras.optimizers.SGD)(0.001, momentum=0.9)
+metrics = [] if kind == "no metric" else ["accuracy"]
 layers = [keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), *hidden, keras.layers.Dense(1)]
 model = keras.Sequential([keras.Input((28, 28)), *layers])
-model.compile(keras.optimizers.SGD(0.001, momentum=0.9), loss="mse", metrics=["accuracy"])
+model.compile(optimizer, loss="mse", metrics=metrics)
 return model
 """
 HARM = r"""
@@ -672,6 +800,7 @@ HARMS = {
     "hangs": lambda: time.sleep(1000),
     "out of memory": out_of_memory,
     "exits": lambda: os._exit(0),
+    "missing file": lambda: open("nowhere"),
     "ended": lambda: os.kill(os.getpid(), signal.SIGTERM),
 }
 
@@ -705,6 +834,7 @@ class Small(HyperModel):
 """
 ONCE = ["killed once", "segfault once", "exits once", "ended once", "hangs once"]
 ALWAYS = ["killed", "segfault", "hangs", "out of memory", "exits", "diverges", "too large"]
+ALWAYS += ["no room", "no metric", "missing file"]
 SECONDS = 15  # TensorFlow looks for memory for ten before it gives up
 
 
@@ -793,6 +923,9 @@ def test_a_trial_whose_worker_is_lost_goes_on_from_its_last_state(harmed, kind):
         ("hangs", f"it overran its time limit of {SECONDS} s, 3 times"),
         ("diverges", "diverged: the loss is "),
         ("too large", "build: ResourceExhaustedError: "),
+        ("no room", "build: MemoryError: no room for the moments"),
+        ("no metric", "the objective val_accuracy is not among the model's metrics (loss, val_loss)"),
+        ("missing file", "fit: FileNotFoundError: "),
     ],
 )
 def test_a_trial_that_cannot_end_is_marked_failed_with_its_reason(harmed, kind, says):

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from concurrent.futures import Future
+from types import SimpleNamespace
 
 import keras_tuner
 import numpy as np
@@ -16,8 +17,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from search import checkpoint, driver, evidence, store, strategy, summary
+from search import checkpoint, driver, evidence, report, store, strategy, summary
 from search.errors import RequestError, WorkError
+from search.session import Session
 from search.trial import Outcome
 from tests.test_bad_input import BEST, RUN, TRIALS
 
@@ -167,18 +169,26 @@ def folder(tmp_path_factory):
 
 
 def read_results(folder, name, content):
-    """Reads and prints the search as `summary` does, with one file exchanged."""
+    """Reads and prints the search as `summary`, `report` and a command that goes on do, with one file exchanged."""
     content = DEEP if content == "deep" else content
     files = {"run.json": json.dumps(RUN), "trials.csv": TRIALS, "best.json": json.dumps(BEST)}
     for other, text in files.items():
         (folder / other).write_text(text)
     (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
-    try:
-        evidence.read_search(folder)
+
+    def print_summary():
         with open(os.devnull, "w") as nowhere:
             summary.print_summary(folder, Console(file=nowhere))
-    except WorkError as error:
-        one_line(error, folder)
+
+    for read in (
+        print_summary,
+        lambda: report._checked_view(evidence.read_exercise(folder), {}),
+        lambda: Session.run(SimpleNamespace(folder=folder)),
+    ):
+        try:
+            read()
+        except WorkError as error:
+            one_line(error, folder)
 
 
 @fuzz

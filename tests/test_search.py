@@ -4,15 +4,18 @@ import contextlib
 import csv
 import json
 import os
+import shutil
 import signal
 import time
+from concurrent.futures import Future
 from pathlib import Path
 
 import keras_tuner
 import pytest
 
 from search import exercise as exercises
-from search import retrain, strategy
+from search import retrain, strategy, sweep
+from search.trial import Outcome
 from tests.conftest import NEURON, command, run, write_exercise
 
 BUDGET = ("--max-epochs", 3, "--workers", 2)
@@ -127,22 +130,6 @@ def test_fresh_sets_the_old_search_aside(left_alone, tmp_path, small_data):
     ]
     assert len(old) == 6
     assert trials(mine) != trials(results)
-
-
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_interrupted_it_saves_says_how_to_go_on_and_leaves_no_worker(tmp_path, small_data, number, status):
-    script = write_exercise(tmp_path, NEURON)
-    process = command(script, "search", *BUDGET, "--data", small_data, start_new_session=True)
-    while not list(tmp_path.glob("results/small/search/trial_*/trial.json")):
-        assert process.poll() is None
-        time.sleep(0.05)
-    os.killpg(process.pid, number)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == status, out + err
-    assert len(err.strip().splitlines()) == 1
-    assert "run the same command again to go on from here" in err
-    assert none_left(process.pid)
-    assert "Going on with the search that was interrupted" in run(script, "search", *BUDGET, "--data", small_data)
 
 
 def test_workers_end_with_a_driver_that_is_killed(tmp_path, small_data):
@@ -298,6 +285,52 @@ def test_a_sweep_holds_everything_else(tmp_path, small_data):
     assert [(row["value"], row["seed"]) for row in rows] == [
         (str(b), str(k)) for b in (64, 128, 256, 512) for k in (0, 1)
     ]
+
+
+def test_a_sweep_keeps_values_that_print_alike_apart(tmp_path):
+    """They shared one training's figures."""
+    hp = keras_tuner.HyperParameters()
+    hp.Float("momentum", 0.999, 0.9999)
+    values = sweep.values_of(hp, "momentum")
+
+    class Told:
+        size = 1
+
+        def submit(self, job):
+            future = Future()
+            history = {name: [job.hyperparameters["momentum"]] for name in ("loss", "val_accuracy")}
+            future.set_result(Outcome(True, history, 1, 1.0, (0.1,)))
+            return future
+
+    rows, _ = sweep.sweep(
+        "momentum", values, {}, Told(), tmp_path, retuned=None, candidates=[], epochs=1, seeds=1, seed=0,
+        xla_break_even=None, watch=lambda *_: None,
+    )  # fmt: skip
+    assert len(values) == 7
+    assert [row["loss"] for row in rows] == values
+
+
+def test_another_objective_goes_through_every_step(tmp_path, small_data):
+    """trials.csv had no column for it, and nothing after the search could read it."""
+    build = NEURON.replace('metrics=["accuracy"]', 'metrics=["accuracy", keras.metrics.AUC(name="auc")]')
+    script = write_exercise(tmp_path, build, extra='objective="val_auc"')
+    run(script, "--quick", "--workers", 0, "--data", small_data)
+    assert all(0.5 < float(row["val_auc"]) < 1 for row in trials(tmp_path / "results"))
+    assert "val_auc" in run(script, "summary")
+
+
+def test_a_retraining_of_another_starting_model_is_done_again(left_alone, tmp_path, small_data):
+    """The starting model's old figures were used as they were."""
+    script = write_exercise(tmp_path, NEURON)
+    shutil.copytree(left_alone[1], tmp_path / "results")
+    arguments = ("retrain", "--epochs", 1, "--seeds", 1, "--workers", 0, "--data", small_data)
+    run(script, *arguments)
+    assert "used as it is" in run(script, *arguments)
+    script.write_text(script.read_text().replace("start={'batch_size': 128}", "start={'batch_size': 256}"))
+    out = run(script, *arguments)
+    assert "retrain: the settings changed" in out
+    metrics = json.loads((tmp_path / "results" / "small" / "retrain" / "metrics.json").read_text())
+    assert metrics["start"]["hyperparameters"]["batch_size"] == 256
 
 
 def test_milestones_of_a_trial_are_its_bracket_s_rungs(tmp_path):

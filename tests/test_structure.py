@@ -100,6 +100,32 @@ def test_what_a_configuration_cannot_tell_is_not_shared(make):
     assert structure(make()) is None
 
 
+def test_what_an_optimizer_s_configuration_does_not_hold_is_not_shared():
+    models = []
+    for spared in ([], ["bias"]):
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        optimizer = keras.optimizers.AdamW()
+        optimizer.exclude_from_weight_decay(var_names=spared)
+        model.compile(optimizer, loss="mse")
+        models.append(structure(model))
+    assert models[0] is not None
+    assert models[1] is None
+
+
+def test_a_state_of_a_longer_training_is_not_taken_for_a_shorter_one(tmp_path, small_data):
+    """A retraining of 50 epochs reported the figures of 100."""
+    one = trial.Trainer(write_exercise(tmp_path, NEURON), str(small_data))
+
+    def run(epochs):
+        state = tmp_path / "state.npz"
+        return one.run(trial.Job("a", {"batch_size": 512, "learning_rate": 0.1}, (0, 1), epochs, (epochs,), state))
+
+    long, short = run(3), run(2)
+    assert len(short.history["loss"]) == 2
+    assert "state.npz belongs to" in short.message
+    assert short.history["loss"] == long.history["loss"][:2]
+
+
 DROPOUT = """
 hp.Choice("batch_size", [64, 256])
 rate = hp.Float("learning_rate", 1e-3, 1.0, sampling="log")
