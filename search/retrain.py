@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import os
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -152,9 +152,9 @@ def _write_history(path: Path, history: dict[str, list[float]]) -> None:
 
 
 def _write_model(path: Path, model: keras.Model) -> None:
-    temporary = path.with_name(f".{path.stem}.tmp.keras")
-    model.save(temporary)
-    os.replace(temporary, path)
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(Path(folder, path.name))
+        store.write_bytes(path, Path(folder, path.name).read_bytes())
 
 
 def _write_misread(path: Path, x: NDArray[np.uint8], labels: NDArray[np.intp], probabilities: NDArray[Any]) -> None:
