@@ -17,6 +17,7 @@ import numpy as np
 
 from search import provenance, store
 from search.errors import RequestError, WorkError, first_line
+from search.space import own_values
 from search.trial import Job, Outcome
 from search.workers import Losses, Workers, result
 
@@ -138,11 +139,6 @@ def best_trial(oracle: Any) -> Any | None:
     completed = [trial for trial in oracle.trials.values() if trial.status == "COMPLETED"]
     direction = max if oracle.objective.direction == "max" else min
     return direction(completed, key=lambda trial: trial.score) if completed else None
-
-
-def own_values(values: dict[str, Any]) -> dict[str, Any]:
-    """The exercise's hyper-parameters, without those by which KerasTuner directs Hyperband."""
-    return {name: value for name, value in values.items() if not name.startswith("tuner/")}
 
 
 def trial_rows(oracle: Any) -> tuple[list[str], list[dict[str, Any]]]:

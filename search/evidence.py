@@ -162,10 +162,8 @@ def read_record(folder: Path) -> Exercise:
     Raises WorkError, in one line with the file and the remedy, for a file that is missing though its
     step is recorded as run, or that does not hold what the step writes.
     """
-    path = folder / "run.json"
-    remedy = f"rename it and run `python search_{folder.name}.py search` again: finished trials are used as they are"
-    with reading(path, "the record of an exercise's steps", remedy):
-        run = _json(path)
+    with reading_record(folder, "the record of an exercise's steps"):
+        run = _json(folder / "run.json")
         about = run["exercise"]
         for step in run["steps"].values():
             shlex.split(str(step.get("command", "")))  # which `Exercise.command` takes apart
@@ -207,6 +205,14 @@ def reading(path: Path, expected: str, remedy: str) -> Iterator[None]:
     except UNREADABLE as error:
         reason = f"no entry {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
         raise WorkError(f"{path}: cannot be used ({reason}); expected {expected}; {remedy}") from error
+
+
+@contextmanager
+def reading_record(folder: Path, expected: str) -> Iterator[None]:
+    """As :func:`reading`, for what `folder`'s run.json says."""
+    remedy = f"rename it and run `python search_{folder.name}.py search` again: finished trials are used as they are"
+    with reading(folder / "run.json", expected, remedy):
+        yield
 
 
 def _json(path: Path) -> dict[str, Any]:

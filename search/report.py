@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from search import discussion, formats, plots
 from search.errors import WorkError
-from search.evidence import Exercise, Method, Sweep, Trial, read_exercise, reading
+from search.evidence import Exercise, Method, Sweep, Trial, read_exercise, reading_record
 from search.store import write_text
 from search.summary import describe_domain
 
@@ -170,8 +170,7 @@ def _settings_that_vary(trials: Sequence[Trial]) -> list[str]:
 
 def _checked_view(exercise: Exercise, images: dict[str, str]) -> dict[str, Any]:
     """What the page shows of an exercise; raises WorkError for an entry of run.json that cannot be shown."""
-    remedy = f"rename it and run `python search_{exercise.folder.name}.py search` again: finished trials are used as they are"
-    with reading(exercise.folder / "run.json", "what each step records", remedy):
+    with reading_record(exercise.folder, "what each step records"):
         return _view(exercise, images)
 
 

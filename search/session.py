@@ -139,27 +139,26 @@ class Session:
             raise WorkError(f"{self.folder} holds no search; run `python {self.script.name} search` first")
         best = evidence.read_search(self.folder).best
         assert best is not None
-        self.check_best()
+        self.check_best(best)
         return dict(best.hyperparameters)
 
-    def check_best(self) -> None:
-        """Whether ``best.json`` is what its trial's own file, which carries a checksum, says.
+    def check_best(self, best: evidence.Best) -> None:
+        """Whether ``best.json``, read as ``best``, is what its trial's own file, which carries a checksum, says.
 
         Raises:
             WorkError: it is not.
         """
         path = self.folder / "best.json"
-        best = store.read_json(path)
-        trial = self.folder / "search" / f"trial_{best['trial_id']}" / "trial.json"
+        trial = self.folder / "search" / f"trial_{best.trial_id}" / "trial.json"
         try:
             state = json.loads(trial.read_text(encoding="utf-8"))
             sealed = store.seal(state) == state
-            values = {k: v for k, v in state["hyperparameters"]["values"].items() if not k.startswith("tuner/")}
+            values = spaces.own_values(state["hyperparameters"]["values"])
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return  # damaged: the search will say so
-        if sealed and values != best["hyperparameters"]:
+        if sealed and values != best.hyperparameters:
             raise WorkError(
-                f"{path} has {best['hyperparameters']} and its trial {values}; run `python {self.script.name} search`, "
+                f"{path} has {best.hyperparameters} and its trial {values}; run `python {self.script.name} search`, "
                 "which writes it again"
             )
 

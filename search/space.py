@@ -9,6 +9,11 @@ from typing import Any
 from search import provenance
 
 
+def own_values(values: dict[str, Any]) -> dict[str, Any]:
+    """The exercise's hyper-parameters, without those by which KerasTuner directs Hyperband."""
+    return {name: value for name, value in values.items() if not name.startswith("tuner/")}
+
+
 def misfit(space: Any, values: Mapping[str, Any]) -> str:
     """Which of the values the space does not hold, in words; empty when it holds all."""
     for name, value in values.items():

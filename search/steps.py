@@ -281,8 +281,9 @@ def _xla_break_even(session: Session) -> float | None:
 def _readable(session: Session, *files: Path) -> bool:
     """Whether a step's files can be used; one that cannot is set aside, to be written again from the states."""
     try:
-        if evidence.read_exercise(session.folder).best is not None:
-            session.check_best()
+        best = evidence.read_exercise(session.folder).best
+        if best is not None:
+            session.check_best(best)
     except WorkError as error:
         for path in files:
             if str(path) in str(error):
@@ -343,17 +344,13 @@ def _refuse_changes(session: Session, earlier: dict[str, Any], settings: dict[st
 def _say_changes(session: Session, earlier: dict[str, Any]) -> None:
     """What else is different since the search began: its trials stay comparable unless the person knows better."""
     now = provenance.collect(session.script, 0)
-    with evidence.reading(
-        session.folder / "run.json", "the versions a search began with", "set the folder aside with --fresh"
-    ):
-        was, source = dict(earlier["versions"]), earlier["source"]
-    for name, version in was.items():
+    for name, version in earlier["versions"].items():
         if now["versions"].get(name) != version:
             session.say(
                 f"Note: {name} was {version} when this began and is now {now['versions'].get(name)}; "
                 "what is trained from now on may differ in the last bits."
             )
-    if source != now["source"]:
+    if earlier["source"] != now["source"]:
         session.say("Note: the code changed since this began; --fresh starts anew if that changes what is trained.")
 
 

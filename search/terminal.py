@@ -12,6 +12,7 @@ from rich.table import Table
 from search import summary
 from search.progress import Progress, duration
 from search.session import Session
+from search.space import own_values
 
 
 def print_plan(
@@ -73,9 +74,7 @@ def print_sweep(session: Session, name: str, rows: list[dict[str, Any]], chosen:
 
 def event(trial: Any, best: Any) -> str:
     """The plain line of a trial that has ended."""
-    from search import driver
-
-    values = summary.one_line(driver.own_values(trial.hyperparameters.values))
+    values = summary.one_line(own_values(trial.hyperparameters.values))
     if trial.status == "FAILED":
         return f"trial {trial.trial_id} failed: {trial.message}; {values}"
     epochs = trial.hyperparameters.values.get("tuner/epochs") or len(trial.metrics.get_history("loss"))
@@ -85,11 +84,9 @@ def event(trial: Any, best: Any) -> str:
 
 def best_line(best: Any) -> str:
     """The best trial and its configuration; empty before there is one."""
-    from search import driver
-
     if best is None:
         return ""
-    return f"Best so far: {best.score:.4f}, {summary.one_line(driver.own_values(best.hyperparameters.values))}"
+    return f"Best so far: {best.score:.4f}, {summary.one_line(own_values(best.hyperparameters.values))}"
 
 
 def watch(progress: Progress) -> Callable[[Any, Any], None]:

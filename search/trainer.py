@@ -140,7 +140,7 @@ def measured_break_even(updates: float, graph_seconds: Sequence[float], xla_seco
     if xla >= graph:  # clearly slower, or equal, or disturbed
         return NEVER if xla > 2 * graph else XLA_BREAK_EVEN
     compiling = (xla_seconds[0] - xla) - (graph_seconds[0] - graph)
-    measured = min(NEVER, compiling * updates / max(graph - xla, 1e-9))
+    measured = min(NEVER, compiling * updates / (graph - xla))
     return XLA_BREAK_EVEN if XLA_BREAK_EVEN / FAR_FROM_IT < measured < XLA_BREAK_EVEN * FAR_FROM_IT else measured
 
 

@@ -58,25 +58,26 @@ class InProcess:
 
         future: Future[Outcome] = Future()
         received: list[int] = []
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
+        for caught in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if callable(handler := signal.getsignal(caught)):
+                handlers[caught] = handler
 
         def stop_after_the_epoch(number: int, frame: FrameType | None) -> None:
             received.append(number)
-            handler = handlers[signal.Signals(number)]
-            if len(received) > 1 and callable(handler):  # the epoch does not end
-                handler(number, frame)
+            if len(received) > 1:  # the epoch does not end
+                handlers[number](number, frame)
 
-        caught = [number for number, handler in handlers.items() if callable(handler)]
         try:
-            for number in caught:
+            for number in handlers:
                 signal.signal(number, stop_after_the_epoch)
             self._trainer = self._trainer or Trainer(self._script, self._source)
             future.set_result(self._trainer.run(job, lambda: bool(received)))
         except Exception as error:
             future.set_exception(error)
         finally:
-            for number in caught:
-                signal.signal(number, handlers[number])
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         if received:
             signal.raise_signal(received[0])
         return future
@@ -301,8 +302,9 @@ def _work(
     import search.runtime  # noqa: F401
 
     try:
-        trainer: Trainer | WorkError = Trainer(script, source)
-        if isinstance(trainer, Trainer) and data_sha256 not in (None, trainer.data_sha256):
+        trainer: Trainer | WorkError
+        trainer = made = Trainer(script, source)
+        if data_sha256 not in (None, made.data_sha256):
             trainer = WorkError(
                 f"--data {source} changed since this command began; put the images back and run it again"
             )

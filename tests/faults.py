@@ -79,6 +79,16 @@ def family(group):
     return parents
 
 
+def none_left(group, seconds=10):
+    """Whether every process of the group ends in time; one that has ended and that nobody has waited for counts as ended."""
+    deadline = time.monotonic() + seconds
+    while family(group):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
 SERVER = """
 import json, os, runpy, sys
 import search.runtime

@@ -12,7 +12,7 @@ import pytest
 from search import cluster, data
 from search.errors import WorkError
 from tests.conftest import NEURON, ROOT, command, run, write_exercise
-from tests.test_search import trials
+from tests.faults import trials
 
 # Ray leaves the log files of the nodes it starts to the garbage collector
 pytestmark = pytest.mark.filterwarnings("ignore:.*/ray/session_:pytest.PytestUnraisableExceptionWarning")
@@ -158,17 +158,20 @@ def test_interrupted_it_saves_the_trials_under_way_and_goes_on(nodes, local_pool
     assert trials(folder / "results") == trials(local_pool)
 
 
+def searched_at_random(script, epochs, nodes, small_data):
+    """The rows of four random trials on the cluster."""
+    budget = ("--tuner", "random", "--trials", 4, "--max-epochs", epochs)
+    run(script, "search", *budget, "--cluster", nodes.address, "--data", small_data)
+    return trials(script.parent / "results")
+
+
 @pytest.mark.slow
 def test_a_trial_that_hangs_is_marked_after_its_retries(nodes, tmp_path, small_data):
     # only in a Ray worker: the driver builds every kind once, to learn the space
     hang = 'kind = hp.Choice("kind", ["fine", "hangs"])\nimport ray, time\n'
     hang += 'if kind == "hangs" and ray.is_initialized() and ray.get_runtime_context().get_task_id():\n    time.sleep(1000)\n'
     script = write_exercise(tmp_path, hang + NEURON, start="{'kind': 'fine'}", extra="trial_seconds=1.5")
-    run(
-        script, "search", "--tuner", "random", "--trials", 4, "--max-epochs", 1, "--cluster", nodes.address,
-        "--data", small_data,
-    )  # fmt: skip
-    rows = trials(tmp_path / "results")
+    rows = searched_at_random(script, 1, nodes, small_data)
     assert {row["kind"]: row["status"] for row in rows} == {"fine": "COMPLETED", "hangs": "FAILED"}
     assert {row["message"] for row in rows} == {"", "the worker died (WorkerCrashedError), 3 times"}
 
@@ -190,11 +193,7 @@ def test_a_trial_that_is_too_slow_is_marked_after_its_retries(nodes, tmp_path, s
     kind = 'hp.Choice("kind", ["fine", "slow"])\n'
     script = write_exercise(tmp_path, kind + NEURON, start="{'kind': 'fine'}", extra="trial_seconds=3.0")
     script.write_text(script.read_text().replace("EXERCISE = ", SLOW.lstrip("\n"), 1))
-    run(
-        script, "search", "--tuner", "random", "--trials", 4, "--max-epochs", 20, "--cluster", nodes.address,
-        "--data", small_data,
-    )  # fmt: skip
-    rows = trials(tmp_path / "results")
+    rows = searched_at_random(script, 20, nodes, small_data)
     assert {row["kind"]: row["status"] for row in rows} == {"fine": "COMPLETED", "slow": "FAILED"}
     assert {row["message"] for row in rows} == {"", "it overran its time limit, 3 times"}
 

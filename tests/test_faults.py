@@ -24,8 +24,7 @@ from search.errors import WorkError
 from search.trial import Job
 from search.workers import LocalPool, Losses, WorkerLost, result
 from tests.conftest import NEURON, ROOT, command, run, write_exercise
-from tests.faults import START, Preloaded, Storm, ended, family, header, logged_exercise, trained, trials
-from tests.test_search import none_left
+from tests.faults import START, Preloaded, Storm, ended, family, header, logged_exercise, none_left, trained, trials
 
 BUDGET = ("--max-epochs", 3)
 

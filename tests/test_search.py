@@ -1,6 +1,5 @@
 """The whole search through its command line: what it leaves, how it goes on after kill -9, what stock KerasTuner reads."""
 
-import contextlib
 import csv
 import json
 import os
@@ -8,7 +7,6 @@ import shutil
 import signal
 import time
 from concurrent.futures import Future
-from pathlib import Path
 
 import keras_tuner
 import pytest
@@ -17,30 +15,9 @@ from search import exercise as exercises
 from search import retrain, strategy, sweep
 from search.trial import Outcome
 from tests.conftest import NEURON, command, run, write_exercise
+from tests.faults import none_left, trials
 
 BUDGET = ("--max-epochs", 3, "--workers", 2)
-
-
-def trials(results):
-    """``trials.csv`` without the times."""
-    with (results / "small" / "trials.csv").open(newline="") as file:
-        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
-
-
-def none_left(group, seconds=10):
-    """Whether every process of the group ends in time; one that has ended and that nobody has waited for counts as ended."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        living = []
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):
-                state, _, its_group = stat.read_text().rpartition(")")[2].split()[:3]
-                if int(its_group) == group and state != "Z":
-                    living.append(stat.parent.name)
-        if not living:
-            return True
-        time.sleep(0.1)
-    return False
 
 
 @pytest.fixture(scope="module")
