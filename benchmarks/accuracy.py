@@ -1,6 +1,6 @@
-"""Seconds of training until a ten-class network first reaches 98, 98.5 and 99 % of the test images, over n seeds.
+"""Seconds of training until the tuned ten-class network first reaches 98, 98.5 and 99 % of the test images, over n seeds.
 
-    python benchmarks/accuracy.py [--seeds 5] [--epochs 40] [--quick]
+    python benchmarks/accuracy.py [--seeds 5] [--epochs 100] [--quick]
 
 As airbench states it: training alone is timed, over data that is in memory; a warm-up epoch compiles and is reported by
 itself; the evaluations between epochs are not timed. The test images are read after every epoch, which only a benchmark
@@ -20,16 +20,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # else `import 
 
 from benchmarks.figures import figure, heading, made_with, script
 
-# Wide enough for 98.5 % without regularisation, and dense: two hidden layers of the space's largest width; Adam at
-# Keras's own learning rate; batches of 128 halve the epoch of 32 and need hardly more of them.
-CONFIGURATION = {
-    "batch_size": 128,
-    "optimizer": "adam",
-    "learning_rate": 0.001,
+CONFIGURATION = {  # what `python search_multiclass.py` finds with its defaults
+    "batch_size": 256,
+    "optimizer": "rmsprop",
+    "learning_rate": 0.00266,
     "activation": "relu",
     "layers": 2,
-    "units_1": 512,
-    "units_2": 512,
+    "units_1": 273,
+    "units_2": 92,
 }
 THRESHOLDS = (0.98, 0.985, 0.99)
 
@@ -37,7 +35,7 @@ THRESHOLDS = (0.98, 0.985, 0.99)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=40, help="the most that a seed trains")
+    parser.add_argument("--epochs", type=int, default=100, help="the most that a seed trains")
     parser.add_argument("--quick", action="store_true", help="2 seeds, 3 epochs")
     flags = parser.parse_args()
     seeds, most_epochs = (2, 3) if flags.quick else (flags.seeds, flags.epochs)

@@ -140,6 +140,8 @@ def measured_break_even(updates: float, graph_seconds: Sequence[float], xla_seco
     if xla >= graph:  # clearly slower, or equal, or disturbed
         return NEVER if xla > 2 * graph else XLA_BREAK_EVEN
     compiling = (xla_seconds[0] - xla) - (graph_seconds[0] - graph)
+    if compiling <= 0:  # disturbed: compiling is never free
+        return XLA_BREAK_EVEN
     measured = min(NEVER, compiling * updates / (graph - xla))
     return XLA_BREAK_EVEN if XLA_BREAK_EVEN / FAR_FROM_IT < measured < XLA_BREAK_EVEN * FAR_FROM_IT else measured
 

@@ -228,6 +228,7 @@ def test_updates_count_each_weight_and_the_optimizer_s_elements():
         ([0.5, 0.45], [4.3, 0.2, 0.4], trainer.XLA_BREAK_EVEN),  # near it: the usual, whatever the noise
         ([0.5, 0.25], [1.5, 0.3, 0.3], trainer.XLA_BREAK_EVEN),  # hardly slower: that may be chance
         ([0.5, 0.25], [1.5, 0.6, 0.6], trainer.NEVER),
+        ([0.9, 0.25], [0.6, 0.15, 0.15], trainer.XLA_BREAK_EVEN),  # compiling for less than nothing: disturbed
     ],
 )
 def test_break_even_is_the_usual_unless_the_machine_is_far_from_it(graph, xla, expected):
