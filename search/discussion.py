@@ -115,7 +115,7 @@ def comparison(final: Final) -> str:
         reading = (
             "more than chance can explain, and in the starting model's favour: tuning did not help on the test images"
         )
-    caution = "The test compares two trained networks, the first seed of each, not every network so configured."
+    caution = "The test compares two trained networks, the median seed of each, not every network so configured."
     if overlap and final.p_value < 0.05:
         caution = (
             "The test pairs the models image by image, so it sees a difference that separate intervals do not. "

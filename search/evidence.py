@@ -61,7 +61,7 @@ class Best:
 
 @dataclass(frozen=True)
 class Method:
-    """The starting or the tuned model after its final training; the figures are the first seed's."""
+    """The starting or the tuned model after its final training; the figures are those of its median seed by validation loss."""
 
     hyperparameters: dict[str, Setting]
     parameters: int

@@ -251,7 +251,7 @@ def _methods_table(exercise: Exercise) -> list[tuple[str, list[tuple[str, str]]]
 
 
 def _measured(method: Method, measure: str) -> tuple[str, str]:
-    """The first seed's figure, and what the seeds say together where there are several."""
+    """The median seed's figure, and what the seeds say together where there are several."""
     figure = formats.metric(measure, method.figures[measure])
     if method.repeats < 2:
         return figure, ""

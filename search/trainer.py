@@ -6,6 +6,7 @@ import functools
 import itertools
 import math
 import random
+import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from tensorflow.python.framework import ops
 
 EVALUATION_BATCH = 1000
 
@@ -268,7 +270,18 @@ def _create_variables(model: keras.Model, x: tf.Tensor, y: tf.Tensor) -> None:
 
 
 def _concrete(function: Any, *signature: tf.TensorSpec, jit_compile: bool = False) -> Any:
-    return tf.function(function, autograph=False, jit_compile=jit_compile).get_concrete_function(*signature)
+    # A custom gradient that is traced stays in TensorFlow's registry for good, and its whole graph with it: some MB a
+    # program, since every optimizer's step has one. No one differentiates these programs, so theirs go with them.
+    registered = getattr(ops.gradient_registry, "_registry", {})
+    before = set(registered)
+    program = tf.function(function, autograph=False, jit_compile=jit_compile).get_concrete_function(*signature)
+    weakref.finalize(program, _remove, registered, registered.keys() - before).atexit = False
+    return program
+
+
+def _remove(entries: dict[str, Any], names: set[str]) -> None:
+    for name in names:
+        entries.pop(name, None)
 
 
 def _floats(metrics: dict[str, tf.Tensor]) -> dict[str, float]:

@@ -290,7 +290,7 @@ def fabricate_retrain(
         metrics[method] = {
             "hyperparameters": hyperparameters,
             "parameters": settings["parameters"],
-            **figures,
+            **repeats[0],
             "interval": [share - half, share + half],
             "confusion": confusion.tolist(),
             "seeds": repeats,

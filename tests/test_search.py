@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import shutil
 import signal
@@ -235,9 +236,16 @@ def test_the_model_that_is_kept_scores_what_was_reported(tmp_path, small_data):
 
     script = write_exercise(tmp_path, NEURON)
     run(script, "search", *BUDGET, "--data", small_data)
-    run(script, "retrain", "--epochs", 2, "--seeds", 2, "--data", small_data)
+    run(script, "retrain", "--epochs", 2, "--seeds", 3, "--data", small_data)
     folder = tmp_path / "results" / "small" / "retrain"
     metrics = json.loads((folder / "metrics.json").read_text())
+    for name, history in (("tuned", "history.csv"), ("start", "start_history.csv")):
+        shown, *others = sorted(metrics[name]["seeds"], key=lambda run: run["seed"] != metrics[name]["seed"])
+        low, high = sorted(run["val_loss"] for run in others)
+        assert low <= shown["val_loss"] <= high
+        assert shown.items() <= metrics[name].items()
+        with (folder / history).open(newline="") as file:
+            assert float(list(csv.DictReader(file))[-1]["val_loss"]) == pytest.approx(shown["val_loss"], rel=1e-6)
     model = keras.models.load_model(folder / "model.keras")
     with np.load(small_data) as arrays:
         predicted = model.predict(arrays["x_test"], verbose=0)[:, 0] > 0.5
@@ -251,6 +259,14 @@ def test_the_model_that_is_kept_scores_what_was_reported(tmp_path, small_data):
     with np.load(folder / "misread.npz") as misread:
         assert len(misread["index"]) == min(retrain.MISREAD_SHOWN, (predicted != truth).sum())
         assert (predicted[misread["index"]] != truth[misread["index"]]).all()
+
+
+@pytest.mark.parametrize(
+    ("losses", "median"),
+    [([0.3], 0), ([0.3, 0.1, 0.2], 2), ([0.2, 0.1], 1), ([math.nan, 0.3, 0.1], 1), ([math.nan, math.nan, 0.1], 0)],
+)
+def test_the_seed_that_is_shown_is_the_median_one(losses, median):
+    assert retrain._median_seed(losses) == median
 
 
 def test_a_sweep_holds_everything_else(tmp_path, small_data):
