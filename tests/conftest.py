@@ -1,6 +1,7 @@
 """Paths and small exercises that several tests share."""
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -74,9 +75,16 @@ def neuron(tmp_path):
     return write_exercise(tmp_path, NEURON)
 
 
+def _heed_signals():
+    """Tests that run under nohup or in the background hand on that these are ignored."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def command(script, *arguments, **options):
     """Starts ``python script arguments`` the way a person does."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
+    options.setdefault("preexec_fn", _heed_signals)
     return subprocess.Popen(
         [sys.executable, str(script), *map(str, arguments)],
         cwd=script.parent,

@@ -90,11 +90,13 @@ def _suggest(trial: Any, task: argparse.Namespace, lacking: tuple[str, ...] = ()
 
 def _keras_model(task: argparse.Namespace) -> tuple[Callable[[Any], Any], Callable[[Any], float]]:
     import keras
+    import tensorflow as tf
     from optuna_integration import KerasPruningCallback
 
-    import search.runtime  # noqa: F401
     from search.trial import build
 
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
     train, validation, test = examples(task)
     hypermodel = exercise.load(script(task.exercise)).hypermodel()
 
