@@ -44,15 +44,12 @@ def main() -> None:
     import search.runtime  # noqa: F401
     from search import checkpoint, trainer, trial
 
-    spent["importing TensorFlow and KerasTuner"].append(time.perf_counter() - began)
+    importing = time.perf_counter() - began
     programs: list[Watched] = []
-    trace = trainer._concrete
+    trace = timed(trainer._concrete, "tracing")
 
     def watched(function: Any, *signature: Any, **options: Any) -> Watched:
-        begin = time.perf_counter()
-        traced = trace(function, *signature, **options)
-        spent["tracing"].append(time.perf_counter() - begin)
-        programs.append(Watched(traced, getattr(function, "func", function).__name__))
+        programs.append(Watched(trace(function, *signature, **options), getattr(function, "func", function).__name__))
         return programs[-1]
 
     trainer._concrete = watched
@@ -78,7 +75,6 @@ def main() -> None:
     print(f"{flags.exercise}, R = {max_epochs}, seed {flags.seed}: {len(trials)} trials, {len(programs)} programs")
     in_trials = sum(spent.pop("trials"))
     parts = {part: sum(values) for part, values in spent.items()}
-    importing = parts.pop("importing TensorFlow and KerasTuner")
     parts["the rest of the trials"] = in_trials - sum(parts.values())
     parts["importing TensorFlow and KerasTuner"] = importing
     parts["driver and all else"] = total - in_trials - importing

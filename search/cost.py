@@ -42,7 +42,6 @@ def measure(
         RequestError: the starting model cannot be trained, or has no such metric as the objective.
     """
     images = len(session.source.images) - data.VALIDATION_IMAGES
-    model.optimizer.build(model.trainable_variables)  # its variables count
     updates = trainer.xla_updates(model, images, start.get("batch_size", 32))
     jobs = [_job(session, start, "graph", 2, trainer.NEVER)]
     if break_even is None and max_epochs * updates > trainer.XLA_BREAK_EVEN / trainer.FAR_FROM_IT:

@@ -114,6 +114,7 @@ def epoch_order(n: int, seed: Sequence[int]) -> NDArray[np.int32]:
 
 def xla_updates(model: keras.Model, n: int, batch_size: int) -> float:
     """An epoch's steps times the weights that a step updates, with all else that XLA saves counted in weights."""
+    model.optimizer.build(model.trainable_variables)
     elements: int = sum(math.prod(variable.shape) for variable in model.optimizer.variables)
     return n // batch_size * (LIKE_WEIGHTS + len(model.trainable_variables) + elements / ELEMENTS_LIKE_A_WEIGHT)
 
