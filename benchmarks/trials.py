@@ -3,7 +3,7 @@
     python benchmarks/trials.py [driver] [workers] [parallel] [start] [--quick]
 
 driver    10,000 trials that take no time, random search, real oracle and files: milliseconds and memory by thousand.
-workers   1,000 real trials on 1,000 images through a pool of two: half new configurations, half promotions of those.
+workers   1,000 real trials on 1,000 images through a pool of two: Hyperband searches of 27 epochs, one after the other.
 parallel  a random search of 60 trials with two workers and with one, whole processes in turn.
 start     --help, and from the start of a search to its plan, after which the first trial runs at once.
 """
@@ -14,7 +14,6 @@ import argparse
 import contextlib
 import itertools
 import os
-import random
 import statistics
 import subprocess
 import sys
@@ -27,8 +26,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # else `import search` would find benchmarks/search.py
 
 from benchmarks.figures import ROOT, figure, heading, made_with, script
-
-EPOCHS = (3, 6)  # of a new trial and of its promotion
 
 
 def main() -> None:
@@ -50,6 +47,7 @@ class Instant:
     """Workers that have trained before they are asked."""
 
     size = 2
+    ahead = 0
 
     def __init__(self, outcome: Any) -> None:
         self.outcome = outcome
@@ -98,15 +96,30 @@ def driver(quick: bool) -> int:
     return trials
 
 
+class Recording:
+    """Workers that keep what became of each job."""
+
+    def __init__(self, pool: Any) -> None:
+        self.pool, self.size, self.ahead = pool, pool.size, pool.ahead
+        self.futures: list[tuple[Any, Future[Any]]] = []
+
+    def submit(self, job: Any) -> Future[Any]:
+        future: Future[Any] = self.pool.submit(job)
+        self.futures.append((job, future))
+        return future
+
+
 def workers(quick: bool) -> int:
     import numpy as np
 
     import search.runtime  # noqa: F401
-    from search import data, exercise, strategy
-    from search.trial import Job
-    from search.workers import LocalPool, run_all
+    from search import data, driver, exercise, strategy
+    from search.workers import LocalPool
 
-    trials, chunk = (24, 6) if quick else (1000, 50)
+    least, early = (20, 10) if quick else (1000, 100)
+    from keras_tuner import Objective  # which search.runtime has imported quietly
+
+    objective = Objective("val_accuracy", "max")
     images = data.load()
     kept = slice(0, data.VALIDATION_IMAGES + 1000)
     for name in ("single", "hidden"):
@@ -114,59 +127,49 @@ def workers(quick: bool) -> int:
             small = Path(folder, "small.npz")
             arrays = {"x_train": images.images[kept], "y_train": images.labels[kept]}
             np.savez(small, **arrays, x_test=images.images[:1000], y_test=images.labels[:1000])
-            space = strategy.search_space(exercise.load(script(name)).hypermodel()).space
-            draw = random.Random(0)
+            made = exercise.load(script(name))
+            space = strategy.search_space(made.hypermodel())
             pool = LocalPool(2, script(name), str(small))
-            outcomes: dict[str, list[Any]] = {"new": [], "new, compiled before": [], "promoted": []}
+            recording = Recording(pool)
             memory: dict[int, tuple[float, list[float]]] = {}
-            seen: set[tuple[Any, ...]] = set()
-            for done in range(0, trials, 2 * chunk):
-                jobs, kinds = [], []
-                for i in range(done, done + chunk):
-                    values = {hp.name: hp.random_sample(draw.randrange(2**31)) for hp in space}
-                    structure = tuple(
-                        value for key, value in values.items() if key not in ("batch_size", "learning_rate")
-                    )
-                    kinds.append("new, compiled before" if structure in seen else "new")
-                    seen.add(structure)
-                    state = Path(folder, f"{i}.npz")
-                    jobs.append(Job(f"{i}", values, (0, i), EPOCHS[0], EPOCHS, state))
-                promotions = [
-                    Job(
-                        f"{job.name}+",
-                        job.hyperparameters,
-                        job.seed,
-                        EPOCHS[1],
-                        EPOCHS,
-                        job.state.with_suffix(".2.npz"),
-                        job.state,
-                    )
-                    for job in jobs
-                ]
-                for kind, outcome in zip(kinds, run_all(pool, jobs, lambda *_: None), strict=True):
-                    outcomes[kind].append(outcome)
-                outcomes["promoted"] += run_all(pool, promotions, lambda *_: None)
-                for job in (*jobs, *promotions):
-                    job.state.unlink()
-                memory[done + 2 * chunk] = resident(os.getpid()), [resident(pid) for pid in grandchildren()]
+            ended = itertools.count(1)
+
+            def watch(_: Any, ended: Any = ended, memory: Any = memory) -> None:
+                if (count := next(ended)) in (early, least):
+                    memory[count] = resident(os.getpid()), [resident(pid) for pid in grandchildren()]
+
+            seed = 0
+            while len(recording.futures) < least:
+                oracle = strategy.HyperbandOracle(
+                    max_epochs=3 if quick else 27, objective=objective, seed=seed, hyperparameters=space
+                )
+                driver.search(oracle, recording, Path(folder, str(seed)), seed, watch)
+                seed += 1
             pool.close()
+        outcomes: dict[str, list[Any]] = {"new": [], "new, compiled before": [], "promoted": []}
+        seen: set[tuple[Any, ...]] = set()
+        for job, future in recording.futures:
+            values = job.hyperparameters.items()
+            structure = tuple(value for key, value in values if key not in ("batch_size", "learning_rate"))
+            kind = "promoted" if job.resume_from else "new, compiled before" if structure in seen else "new"
+            outcomes[kind].append(future.result())
+            seen.add(structure)
         for kind, of_kind in outcomes.items():
             assert all(outcome.completed for outcome in of_kind), [outcome.message for outcome in of_kind]
             outside = [1000 * (outcome.seconds - sum(outcome.epoch_seconds)) for outcome in of_kind]
             figure(f"{name}, {kind}: outside its epochs", outside, "ms")
             beyond = [
-                1000 * (outcome.seconds - len(outcome.epoch_seconds) * statistics.median(outcome.epoch_seconds))
-                for outcome in of_kind
+                milliseconds + 1000 * (outcome.epoch_seconds[0] - statistics.median(outcome.epoch_seconds))
+                for milliseconds, outcome in zip(outside, of_kind, strict=True)
             ]
             figure(f"{name}, {kind}: the same and what the first epoch took more", beyond, "ms")
-        early, late = min(memory), max(memory)
-        for after in (early, late):
-            figure(f"{name}, driver: memory after {after} trials", [memory[after][0]], "MiB")
-            figure(f"{name}, workers: memory after {after} trials", memory[after][1], "MiB")
-        growth = [sum(memory[late][1]) / sum(memory[early][1]) - 1]
-        figure(f"{name}, workers: growth from {early} to {late} trials", [100 * growth[0]], "%")
-        figure(f"{name}, driver: growth", [100 * (memory[late][0] / memory[early][0] - 1)], "%")
-    return trials
+        for after, (of_driver, of_workers) in memory.items():
+            figure(f"{name}, driver: memory after {after} trials", [of_driver], "MiB")
+            figure(f"{name}, workers: memory after {after} trials", of_workers, "MiB")
+        growth = sum(memory[least][1]) / sum(memory[early][1]) - 1
+        figure(f"{name}, workers: growth from {early} to {least} trials", [100 * growth], "%")
+        figure(f"{name}, driver: growth", [100 * (memory[least][0] / memory[early][0] - 1)], "%")
+    return least
 
 
 def parallel(quick: bool) -> int:

@@ -60,6 +60,7 @@ class RayWorkers:
             ray.shutdown()
             raise RequestError(f"--cluster {address} has no CPU; add a node with: ray start --address=HOST:PORT")
         self.size = size or cpus
+        self.ahead = 0  # Ray chooses the worker
         self._parcel = ray.put(Parcel(script.name, script.read_bytes(), source, _versions(script)))
         self._train = ray.remote(num_cpus=1, max_retries=MAX_RETRIES)(_train)
         self._running: dict[Future[Outcome], Any] = {}

@@ -69,7 +69,7 @@ def search(
     left = dict(known or {})
     losses: dict[str, Losses] = {}
     running: dict[Future[Outcome], Any] = {}
-    slots = [f"worker{i}" for i in range(workers.size)]
+    slots = [f"worker{i}" for i in range(workers.size + workers.ahead)]
     next_write = 0.0
     refused = False
     try:

@@ -10,11 +10,11 @@ import multiprocessing.context
 import multiprocessing.forkserver
 import multiprocessing.resource_tracker
 import os
-import queue
 import signal
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from search.errors import WorkError, first_line
-from search.trial import Job, Outcome, Stopped, Trainer
+from search.trial import MODELS_KEPT, Job, Outcome, Stopped, Trainer
 
 MAX_RETRIES = 2  # of a job whose worker died or overran its limit
 MAX_STARTS = 5  # of a worker that dies before it is given the job, which is then not the job's doing
@@ -31,10 +31,14 @@ SECONDS_TO_SAVE = 3.0  # for a worker to end its epoch and write its state when 
 SECONDS_TO_NOTICE = 0.1  # that a trial has overrun its limit, or that the search is to stop
 
 
+Structure = frozenset[tuple[str, Any]]
+
+
 class Workers(Protocol):
-    """Runs jobs. ``size`` is how many at a time."""
+    """Runs jobs: ``size`` at a time, the best of ``ahead`` more first when a worker is free."""
 
     size: int
+    ahead: int
 
     def submit(self, job: Job) -> Future[Outcome]:
         """Starts ``job`` as soon as a worker is free. The future raises what ended a worker, never a bad configuration."""
@@ -47,6 +51,7 @@ class InProcess:
     """Runs each job at once in this process: for debugging and for tests."""
 
     size = 1
+    ahead = 0
 
     def __init__(self, script: Path, source: str | None) -> None:
         self._script, self._source = script, source
@@ -90,7 +95,8 @@ class LocalPool:
     """Processes on this machine, each with one thread for arithmetic, so that results do not depend on their number.
 
     TensorFlow is imported once, by the server that the workers are forked from; they start while the caller goes on.
-    Each worker has a pipe and a thread of its own: workers share no lock that one could die with.
+    Each worker has a pipe and a thread of its own: workers share no lock that one could die with. A worker that is free
+    takes the oldest job whose program it has, else the oldest whose program no other worker has.
     """
 
     def __init__(
@@ -109,7 +115,7 @@ class LocalPool:
             job_seconds: a job that takes longer loses its worker.
             data_sha256: what the data has to be when a worker reads it; None for whatever it is.
         """
-        self.size = size
+        self.size = self.ahead = size
         self._job_seconds = job_seconds
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["search.runtime"])
@@ -120,32 +126,56 @@ class LocalPool:
         for number, handler in handlers.items():
             signal.signal(number, handler)
         self._arguments = (script, source, data_sha256)
-        self._jobs: queue.SimpleQueue[tuple[Job, Future[Outcome]] | None] = queue.SimpleQueue()
+        self._jobs: list[tuple[Job, Future[Outcome]]] = []
+        self._handed_in = threading.Condition()
         self._closing = threading.Event()
-        self._keepers = [threading.Thread(target=self._keep_a_worker, daemon=True) for _ in range(size)]
+        self._trained = [deque[Structure](maxlen=MODELS_KEPT) for _ in range(size)]
+        self._keepers = [
+            threading.Thread(target=self._keep_a_worker, args=(trained,), daemon=True) for trained in self._trained
+        ]
         for keeper in self._keepers:
             keeper.start()
 
     def submit(self, job: Job) -> Future[Outcome]:
         """See :class:`Workers`."""
         future: Future[Outcome] = Future()
-        self._jobs.put((job, future))
+        with self._handed_in:
+            self._jobs.append((job, future))
+            self._handed_in.notify()
         return future
 
     def close(self) -> None:
         """See :class:`Workers`."""
         self._closing.set()
-        for _ in self._keepers:
-            self._jobs.put(None)
+        with self._handed_in:
+            self._handed_in.notify_all()
         for keeper in self._keepers:
             keeper.join()
 
-    def _keep_a_worker(self) -> None:
+    def _next(self, trained: deque[Structure]) -> tuple[Job, Future[Outcome]] | None:
+        """The job for the worker that has trained these; None when there is to be no other."""
+
+        def preference(task: tuple[Job, Future[Outcome]]) -> int:
+            structure = _structure(task[0])
+            return 0 if structure in trained else 1 + any(structure in others for others in self._trained)
+
+        with self._handed_in:
+            self._handed_in.wait_for(lambda: self._jobs or self._closing.is_set())
+            if self._closing.is_set():
+                return None
+            task = min(self._jobs, key=preference)
+            self._jobs.remove(task)
+            if (structure := _structure(task[0])) in trained:
+                trained.remove(structure)
+            trained.append(structure)
+            return task
+
+    def _keep_a_worker(self, trained: deque[Structure]) -> None:
         worker = None
         try:
             with contextlib.suppress(WorkerLost):  # the job that finds none tries again
                 worker = _Worker(self._context, self._arguments)
-            while (task := self._jobs.get()) is not None and not self._closing.is_set():
+            while (task := self._next(trained)) is not None:
                 job, future = task
                 try:
                     if worker is None or not worker.alive():
@@ -154,12 +184,20 @@ class LocalPool:
                 except WorkerLost as error:
                     if worker is not None:
                         worker.stop()
+                    with self._handed_in:
+                        trained.clear()
                     future.set_exception(error)
                 except Exception as error:
                     future.set_exception(error)
         finally:
             if worker is not None:
                 worker.stop()
+
+
+def _structure(job: Job) -> Structure:
+    """What two jobs whose models share a program have in common, as far as their values say."""
+    values = job.hyperparameters.items()
+    return frozenset((name, value) for name, value in values if name != "batch_size" and not isinstance(value, float))
 
 
 class WorkerLost(Exception):

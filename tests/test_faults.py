@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search import store
+from search import store, workers
 from search.errors import WorkError
-from search.trial import Job
+from search.trial import Job, Outcome
 from search.workers import LocalPool, Losses, WorkerLost, result
 from tests.conftest import NEURON, ROOT, command, run, write_exercise
 from tests.faults import START, Preloaded, Storm, ended, family, header, logged_exercise, none_left, trained, trials
@@ -720,6 +720,46 @@ def test_nohup_keeps_its_promise(neuron, small_data):
     process.send_signal(signal.SIGHUP)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, out + err
+
+
+def test_a_free_worker_takes_the_oldest_job_whose_program_it_has(monkeypatch, neuron, tmp_path):
+    """Half of the promoted trials were compiled again, by the worker that had not trained them before."""
+    ran: dict[object, list[str]] = {}
+    may_end = {name: threading.Event() for name in ("tanh", "relu", "relu again", "gelu", "tanh again")}
+
+    class Worker:
+        def __init__(self, *_):
+            ran[self] = []
+
+        def alive(self):
+            return True
+
+        def run(self, job, *_):
+            ran[self].append(job.name)
+            may_end[job.name].wait(30)
+            return Outcome(True)
+
+        def stop(self):
+            pass
+
+    def submit(name):
+        values = {"activation": name.split()[0], "learning_rate": 0.1 * len(futures), "batch_size": len(futures)}
+        futures[name] = pool.submit(Job(name, values, (0,), 1, (1,), tmp_path / "state.npz"))
+
+    def end(name):
+        may_end[name].set()
+        futures[name].result(timeout=30)
+
+    monkeypatch.setattr(workers, "_Worker", Worker)
+    pool, futures = LocalPool(2, neuron, None), {}
+    for name in may_end:
+        submit(name)
+        while name in ("tanh", "relu") and [name] not in ran.values():
+            time.sleep(0.01)
+    for name in ("tanh", "tanh again", "relu", "relu again", "gelu"):
+        end(name)
+    pool.close()
+    assert sorted(ran.values()) == [["relu", "relu again"], ["tanh", "tanh again", "gelu"]]
 
 
 def test_data_that_changes_under_a_search_is_refused_by_a_worker_that_starts(neuron, small_data, tmp_path):
