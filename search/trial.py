@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import random
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -15,7 +17,8 @@ from search.errors import WorkError, first_line
 
 SECONDS_BETWEEN_STATES = 10.0
 SECONDS_WORTH_A_STATE = 2.0  # an epoch that takes longer may not end before its worker is stopped
-MODELS_KEPT = 16  # the trainer keeps as many programs
+MODELS_KEPT = 32  # more than come between a trial and its promotion; the trainer keeps as many programs
+SEEDINGS_BETWEEN_FORGETTING = 50  # of TensorFlow's kernels; those of a new structure's trial take some 0.5 MB
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,17 @@ class Stopped(Exception):
     """The worker was asked to stop; the state has been saved."""
 
 
+@dataclass(frozen=True)
+class Built:
+    """A model that some values were built into, and that others of the same structure use as well."""
+
+    hp: Any
+    structure: str
+    model: Any
+
+
 class Trainer:
-    """What a worker holds from one job to the next: the exercise and its examples, in memory once."""
+    """What a worker holds from one job to the next: the exercise, its examples, and the models it has compiled."""
 
     def __init__(self, script: Path, source: data.Source | str | None) -> None:
         import tensorflow as tf
@@ -97,7 +109,7 @@ class Trainer:
         self.data_sha256 = images.sha256
         train, validation = data.training_examples(images, task), data.validation_examples(images, task)
         self.train = (tf.constant(train.x), tf.constant(train.y))
-        self._compiled: OrderedDict[str, Any] = OrderedDict()
+        self._built: OrderedDict[frozenset[tuple[str, Any]], Built] = OrderedDict()
         self.validation = (tf.constant(validation.x), tf.constant(validation.y))
 
     def run(self, job: Job, stopping: Callable[[], bool] = lambda: False) -> Outcome:
@@ -110,16 +122,16 @@ class Trainer:
         from search import checkpoint
 
         started = time.monotonic()
+        identity = job.identity(self.exercise.name, self.data_sha256)
+        state, notes = _latest_state(job, identity)
         try:
-            hp, model = build(self.hypermodel, job.hyperparameters, job.seed)
-            model = self._with_program(model)
+            hp, model = self._model(job, fresh=state is None)
+            _seed(job.seed)  # a fit that draws from them draws the same whether or not a model was built before it
         except Exception as error:  # whatever the exercise's own code raises
             return Outcome(
                 False, message=f"build: {type(error).__name__}: {first_line(error)}", seconds=time.monotonic() - started
             )
-        identity = job.identity(self.exercise.name, self.data_sha256)
         history: dict[str, list[float]] = {}
-        state, notes = _latest_state(job, identity)
         if state is not None:
             checkpoint.restore(state, model)
             history = state.history
@@ -156,26 +168,31 @@ class Trainer:
             True, history, _parameters(model), time.monotonic() - started, tuple(keeper.epoch_seconds), "; ".join(notes)
         )
 
-    def _with_program(self, model: Any) -> Any:
-        """A model of the same structure that has been compiled before, given the new one's variables; else the new one."""
+    def _model(self, job: Job, fresh: bool) -> tuple[Any, Any]:
+        """The hyper-parameters and a model for them, with the seed's own weights if ``fresh``, else with any."""
         from search.structure import structure
 
-        model.optimizer.build(model.trainable_variables)
-        key = structure(model)
-        if key is None:
-            return model
-        twin = self._compiled.setdefault(key, model)
-        self._compiled.move_to_end(key)
-        if len(self._compiled) > MODELS_KEPT:
-            self._compiled.popitem(last=False)
-        if twin is not model:
-            for variable, value in zip(
-                [*twin.variables, *twin.optimizer.variables],
-                [*model.variables, *model.optimizer.variables],
-                strict=True,
-            ):
-                variable.assign(value)
-        return twin
+        values = frozenset(job.hyperparameters.items())
+        built = self._built.get(values)
+        if fresh or built is None:
+            hp, model = build(self.hypermodel, job.hyperparameters, job.seed)
+            model.optimizer.build(model.trainable_variables)
+            key = structure(model)
+            if key is None:
+                return hp, model
+            built = Built(hp, key, next((one.model for one in self._built.values() if one.structure == key), model))
+            if built.model is not model:
+                for variable, value in zip(
+                    [*built.model.variables, *built.model.optimizer.variables],
+                    [*model.variables, *model.optimizer.variables],
+                    strict=True,
+                ):
+                    variable.assign(value)
+            self._built[values] = built
+        self._built.move_to_end(values)
+        if len(self._built) > MODELS_KEPT:
+            self._built.popitem(last=False)
+        return built.hp, built.model
 
 
 def _latest_state(job: Job, identity: dict[str, Any]) -> tuple[Any, list[str]]:
@@ -210,9 +227,8 @@ def build(hypermodel: Any, values: Mapping[str, Any], seed: tuple[int, ...]) -> 
     """
     import keras
     import keras_tuner
-    import numpy as np
 
-    keras.utils.set_random_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+    _seed(seed)
     hp = keras_tuner.HyperParameters()
     hp.values = dict(values)
     model = hypermodel.build(hp)
@@ -228,6 +244,29 @@ def build(hypermodel: Any, values: Mapping[str, Any], seed: tuple[int, ...]) -> 
             f"{name}.build returned a model without an input shape; begin it with keras.Input(shape=(28, 28))"
         )
     return hp, model
+
+
+_seedings = itertools.count()
+
+
+def _seed(seed: tuple[int, ...]) -> None:
+    """Seeds the generators that a process shares: Python's, NumPy's, Keras's and TensorFlow's."""
+    import keras
+    import numpy as np
+    from tensorflow.python.eager import context
+
+    # TensorFlow forgets every kernel when it is seeded, lest one that drew goes on with its old numbers, and optimises
+    # each program anew: some 0.1 s a trial. Where none drew, it forgets now and then, since it keeps the dropped ones too.
+    eager = context.context()
+    handle = eager._context_handle
+    drawn_from = getattr(eager, "_rng", None)
+    drew = drawn_from is None or drawn_from.getstate() != random.Random(eager._seed).getstate()
+    if not drew and next(_seedings) % SEEDINGS_BETWEEN_FORGETTING:
+        eager._context_handle = None
+    try:
+        keras.utils.set_random_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+    finally:
+        eager._context_handle = handle
 
 
 def _keeper(job: Job, history: dict[str, list[float]], identity: dict[str, Any], stopping: Callable[[], bool]) -> Any:

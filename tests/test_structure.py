@@ -1,8 +1,11 @@
 """Programs are shared by models that differ in the values of variables alone, and training through one is exact."""
 
+import random
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from search import trainer, trial
 from search.structure import structure
@@ -137,24 +140,75 @@ return model
 
 
 @pytest.mark.parametrize("build", [NEURON, DROPOUT], ids=["plain", "dropout"])
-def test_a_trial_on_a_shared_program_ends_bit_for_bit_where_it_does_on_its_own(
+def test_a_promoted_trial_on_a_shared_program_ends_bit_for_bit_where_it_does_on_its_own(
     tmp_path, small_data, build, monkeypatch
 ):
     monkeypatch.setattr(trainer, "XLA_BREAK_EVEN", 300)  # some of the trials through XLA
     script = write_exercise(tmp_path, build)
+    values = [(64, 0.1), (256, 0.01), (64, 0.02), (256, 0.3)]
 
-    def jobs(folder):
+    def jobs(folder, epochs, resume_from=None):
         return [
             trial.Job(
-                str(i), {"batch_size": batch, "learning_rate": rate}, (0, i), 3, (1, 3), tmp_path / folder / f"{i}.npz"
+                f"{i}",
+                {"batch_size": batch, "learning_rate": rate},
+                (0, i),
+                epochs,
+                (1, 3),
+                tmp_path / folder / f"{i}.npz",
+                None if resume_from is None else tmp_path / resume_from / f"{i}.npz",
             )
-            for i, (batch, rate) in enumerate([(64, 0.1), (256, 0.01), (64, 0.02), (256, 0.3)])
+            for i, (batch, rate) in enumerate(values)
         ]
 
     one = trial.Trainer(script, str(small_data))
-    shared = [one.run(job) for job in jobs("shared")]
-    assert len(one._compiled) == 1
-    for job, outcome in zip(jobs("own"), shared, strict=True):
+    for job in jobs("first", 1):
+        one.run(job)
+    assert len({id(built.model) for built in one._built.values()}) == 1
+    monkeypatch.setattr(trial, "build", None)  # a promotion finds its model
+    shared = [one.run(job) for job in jobs("shared", 3, resume_from="first")]
+    monkeypatch.undo()
+    monkeypatch.setattr(trainer, "XLA_BREAK_EVEN", 300)
+    for job, outcome in zip(jobs("own", 3), shared, strict=True):
         assert trial.Trainer(script, str(small_data)).run(job).history == outcome.history
         with np.load(tmp_path / "own" / job.state.name) as own, np.load(tmp_path / "shared" / job.state.name) as mine:
             assert all((own[name] == mine[name]).all() for name in own.files if name != "header")
+
+
+def test_a_fit_that_draws_draws_the_same_whether_or_not_a_model_was_built_before_it(tmp_path, small_data, monkeypatch):
+    script = write_exercise(tmp_path, NEURON)
+    drawn = []
+
+    def drawing_fit(*args, fit=trainer.fit, **kwargs):
+        drawn.append(random.random())
+        return fit(*args, **kwargs)
+
+    def job(name, seed, epochs, resume_from=None):
+        return trial.Job(
+            name,
+            {"batch_size": 128, "learning_rate": 0.1},
+            (0, seed),
+            epochs,
+            (1, 3),
+            tmp_path / f"{name}.npz",
+            resume_from,
+        )
+
+    monkeypatch.setattr(trainer, "fit", drawing_fit)
+    one, another = trial.Trainer(script, str(small_data)), trial.Trainer(script, str(small_data))
+    one.run(job("first", 1, 1))
+    one.run(job("first of another seed", 2, 1))
+    one.run(job("promoted", 1, 3, tmp_path / "first.npz"))
+    another.run(job("promoted elsewhere", 1, 3, tmp_path / "first.npz"))
+    assert drawn[2] == drawn[3] != drawn[1]
+
+
+def test_tensorflow_draws_the_same_numbers_for_the_same_seed_however_often_it_is_seeded():
+    def drawn(*seed):
+        trial._seed(seed)
+        return [float(tf.random.uniform(())), float(keras.random.uniform(())), random.random()]
+
+    one, other, again = drawn(0, 1), drawn(0, 2), drawn(0, 1)
+    trial._seed((0, 2))
+    assert drawn(0, 1) == again == one
+    assert not set(one) & set(other)
