@@ -567,7 +567,7 @@ def test_killed_twenty_times_over_it_ends_as_the_one_left_alone(server, search_q
     alone = logged_exercise(tmp_path / "alone")
     assert search_quickly(alone, budget=budget)[0] == 0
     storm = Storm()
-    for round in range(3):
+    for round in range(6):
         script = logged_exercise(tmp_path / f"killed {round}")
         arguments = (*budget, "--workers", 0, "--data", small_data)
         storm.run(server, script, arguments, random.Random(round), script.parent / "results")

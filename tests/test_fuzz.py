@@ -225,6 +225,7 @@ class Instant:
     """Trains nothing."""
 
     size = 2
+    ahead = 0
 
     def submit(self, job):
         future = Future()

@@ -288,6 +288,7 @@ def test_a_sweep_keeps_values_that_print_alike_apart(tmp_path):
 
     class Told:
         size = 1
+        ahead = 0
 
         def submit(self, job):
             future = Future()
