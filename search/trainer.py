@@ -19,7 +19,7 @@ from tensorflow.python.framework import ops
 
 EVALUATION_BATCH = 1000
 
-PROGRAMS_KEPT = 32  # with the models they belong to, a few MB each
+PROGRAMS_KEPT = 24  # with the models they belong to, a few MB each
 
 # XLA asks for compiling, and then saves at each step what the graph executor spends on every operation, and all but one
 # of the passes over the optimizer's variables: so it pays where the updates of a stretch of epochs, counted in weights by

@@ -17,7 +17,7 @@ from search.errors import WorkError, first_line
 
 SECONDS_BETWEEN_STATES = 10.0
 SECONDS_WORTH_A_STATE = 2.0  # an epoch that takes longer may not end before its worker is stopped
-MODELS_KEPT = 32  # more than come between a trial and its promotion; the trainer keeps as many programs
+MODELS_KEPT = 24  # more than a worker trains between a trial and its promotion up to R = 27; as many programs are kept
 SEEDINGS_BETWEEN_FORGETTING = 50  # of TensorFlow's kernels; those of a new structure's trial take some 0.5 MB
 
 
@@ -87,15 +87,6 @@ class Stopped(Exception):
     """The worker was asked to stop; the state has been saved."""
 
 
-@dataclass(frozen=True)
-class Built:
-    """A model that some values were built into, and that others of the same structure use as well."""
-
-    hp: Any
-    structure: str
-    model: Any
-
-
 class Trainer:
     """What a worker holds from one job to the next: the exercise, its examples, and the models it has compiled."""
 
@@ -109,7 +100,8 @@ class Trainer:
         self.data_sha256 = images.sha256
         train, validation = data.training_examples(images, task), data.validation_examples(images, task)
         self.train = (tf.constant(train.x), tf.constant(train.y))
-        self._built: OrderedDict[frozenset[tuple[str, Any]], Built] = OrderedDict()
+        self._models: OrderedDict[str, Any] = OrderedDict()  # by structure
+        self._built: OrderedDict[frozenset[tuple[str, Any]], tuple[Any, str]] = OrderedDict()
         self.validation = (tf.constant(validation.x), tf.constant(validation.y))
 
     def run(self, job: Job, stopping: Callable[[], bool] = lambda: False) -> Outcome:
@@ -173,26 +165,28 @@ class Trainer:
         from search.structure import structure
 
         values = frozenset(job.hyperparameters.items())
-        built = self._built.get(values)
-        if fresh or built is None:
+        if fresh or values not in self._built or self._built[values][1] not in self._models:
             hp, model = build(self.hypermodel, job.hyperparameters, job.seed)
             model.optimizer.build(model.trainable_variables)
             key = structure(model)
             if key is None:
                 return hp, model
-            built = Built(hp, key, next((one.model for one in self._built.values() if one.structure == key), model))
-            if built.model is not model:
+            twin = self._models.setdefault(key, model)
+            if twin is not model:
                 for variable, value in zip(
-                    [*built.model.variables, *built.model.optimizer.variables],
+                    [*twin.variables, *twin.optimizer.variables],
                     [*model.variables, *model.optimizer.variables],
                     strict=True,
                 ):
                     variable.assign(value)
-            self._built[values] = built
+            self._built[values] = hp, key
+        hp, key = self._built[values]
+        self._models.move_to_end(key)
         self._built.move_to_end(values)
-        if len(self._built) > MODELS_KEPT:
-            self._built.popitem(last=False)
-        return built.hp, built.model
+        for kept in (self._models, self._built):
+            if len(kept) > MODELS_KEPT:
+                kept.popitem(last=False)
+        return hp, self._models[key]
 
 
 def _latest_state(job: Job, identity: dict[str, Any]) -> tuple[Any, list[str]]:
