@@ -166,8 +166,9 @@ class Program:
     def run(self, order: NDArray[np.int32], batch_size: int, xla: bool) -> dict[str, float]:
         """Trains on the examples in ``order``, evaluates, and returns the epoch's metrics.
 
-        The graph takes any batch size; XLA compiles one at a time. With ``xla``, XLA compiles the whole batches and the graph does the short one, since XLA would compile the step
-        a second time for it; a model that XLA would slow down or train differently stays with the graph.
+        The graph takes any batch size; XLA compiles one at a time. With ``xla``, XLA compiles the whole batches and the
+        graph does the short one, since XLA would compile the step a second time for it; a model that XLA would slow down
+        or train differently stays with the graph.
         """
         self.model.reset_metrics()
         rest = order
