@@ -41,9 +41,10 @@ def main() -> None:
     seeds, most_epochs = (2, 3) if flags.quick else (flags.seeds, flags.epochs)
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
-    import search.runtime  # noqa: F401  (one thread)
-    from search import checkpoint, data, exercise, trainer
-    from search.trial import build
+    import search.workers.runtime  # noqa: F401  (one thread)
+    from search.lab import data, exercise
+    from search.training import checkpoint, compiled
+    from search.training.trial import build
 
     lab = exercise.load(script("multiclass"))
     images, task = data.load(), data.TASKS[lab.task]
@@ -52,10 +53,10 @@ def main() -> None:
 
     began = time.perf_counter()
     _, model = build(hypermodel, CONFIGURATION, (0,))
-    program = trainer.Program(model, train.x, train.y)
-    program.run(trainer.epoch_order(len(train.x), (0,)), batch, xla=True)
+    program = compiled.Program(model, train.x, train.y)
+    program.run(compiled.epoch_order(len(train.x), (0,)), batch, xla=True)
     warm_up = time.perf_counter() - began
-    evaluation = trainer.Evaluation(model, test.x, test.y)
+    evaluation = compiled.Evaluation(model, test.x, test.y)
 
     seconds: dict[float, list[float]] = {threshold: [] for threshold in THRESHOLDS}
     epochs: dict[float, list[float]] = {threshold: [] for threshold in THRESHOLDS}
@@ -68,7 +69,7 @@ def main() -> None:
         best.append(0.0)
         for epoch in range(most_epochs):
             began = time.perf_counter()
-            program.run(trainer.epoch_order(len(train.x), (seed, epoch)), batch, xla=True)
+            program.run(compiled.epoch_order(len(train.x), (seed, epoch)), batch, xla=True)
             an_epoch.append(time.perf_counter() - began)
             spent += an_epoch[-1]
             accuracy = evaluation.run()["accuracy"]

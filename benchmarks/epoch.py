@@ -91,7 +91,7 @@ def serve(connection: Any, prepare: Prepare, one_core: bool) -> None:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
         os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    from search import data, exercise
+    from search.lab import data, exercise
 
     images, trains = data.load(), {}
     while (message := connection.recv()) is not None:
@@ -106,8 +106,8 @@ def serve(connection: Any, prepare: Prepare, one_core: bool) -> None:
 
 
 def keras_model(cell: Cell) -> Any:
-    from search import exercise
-    from search.trial import build
+    from search.lab import exercise
+    from search.training.trial import build
 
     values = {"batch_size": cell.batch, "optimizer": cell.optimizer, "learning_rate": cell.learning_rate}
     values |= {"units": cell.hidden[0]} if cell.exercise == "hidden" else {"layers": len(cell.hidden)}
@@ -125,14 +125,14 @@ def keras_fit(cell: Cell, train: Any) -> dict[str, Train]:
 
 
 def ours(cell: Cell, train: Any) -> dict[str, Train]:
-    import search.runtime  # noqa: F401  (one thread)
-    from search import trainer
+    import search.workers.runtime  # noqa: F401  (one thread)
+    from search.training import compiled
 
     def program(xla: bool) -> Train:
         model = keras_model(cell)
-        compiled = functools.cache(lambda: trainer.Program(model, train.x, train.y))
+        program = functools.cache(lambda: compiled.Program(model, train.x, train.y))
         epoch = itertools.count()
-        return lambda: compiled().run(trainer.epoch_order(len(train.x), (0, next(epoch))), cell.batch, xla=xla)
+        return lambda: program().run(compiled.epoch_order(len(train.x), (0, next(epoch))), cell.batch, xla=xla)
 
     return {"ours, graph": program(False), "ours, XLA": program(True)}
 

@@ -41,18 +41,18 @@ def main() -> None:
     max_epochs = 3 if flags.quick else flags.max_epochs
     os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "OPENBLAS_NUM_THREADS": "1"}
     began = time.perf_counter()
-    import search.runtime  # noqa: F401
-    from search import checkpoint, trainer, trial
+    import search.workers.runtime  # noqa: F401
+    from search.training import checkpoint, compiled, trial
 
     importing = time.perf_counter() - began
     programs: list[Watched] = []
-    trace = timed(trainer._concrete, "tracing")
+    trace = timed(compiled._concrete, "tracing")
 
     def watched(function: Any, *signature: Any, **options: Any) -> Watched:
         programs.append(Watched(trace(function, *signature, **options), getattr(function, "func", function).__name__))
         return programs[-1]
 
-    trainer._concrete = watched
+    compiled._concrete = watched
     for module, name, part in (
         (trial, "build", "building models"),
         (checkpoint, "write", "writing and reading states"),

@@ -56,9 +56,10 @@ def main() -> None:
 def train(exercise_name: str, side: str, epochs: int, seed: int) -> tuple[float, float]:
     """Seconds of one training, and the validation accuracy it ends with."""
     if side != "model.fit":
-        import search.runtime  # noqa: F401  (one thread)
-    from search import data, exercise, trainer
-    from search.trial import build
+        import search.workers.runtime  # noqa: F401  (one thread)
+    from search.lab import data, exercise
+    from search.training import compiled
+    from search.training.trial import build
 
     lab = exercise.load(script(exercise_name))
     images, task = data.load(), data.TASKS[lab.task]
@@ -69,7 +70,7 @@ def train(exercise_name: str, side: str, epochs: int, seed: int) -> tuple[float,
     if side == "model.fit":
         history = model.fit(train.x, train.y, **options, verbose=0)
     else:
-        history = trainer.fit(model, train.x, train.y, **options, seed=(seed,))
+        history = compiled.fit(model, train.x, train.y, **options, seed=(seed,))
     return time.perf_counter() - began, history.history["val_accuracy"][-1]
 
 

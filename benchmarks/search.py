@@ -119,11 +119,12 @@ def hyperband_epochs(r: int) -> int:
 
 def describe_space(exercise_name: str) -> list[dict[str, Any]]:
     """The exercise's space for a process that does not import TensorFlow."""
-    import search.runtime  # noqa: F401
-    from search import exercise, strategy
+    import search.workers.runtime  # noqa: F401
+    from search.lab import exercise
+    from search.oracles import hyperband
 
     described = []
-    for hp in strategy.search_space(exercise.load(script(exercise_name)).hypermodel()).space:
+    for hp in hyperband.search_space(exercise.load(script(exercise_name)).hypermodel()).space:
         config = hp.get_config()
         limits = {"values": list(hp.values)} if "values" in config else {"low": hp.min_value, "high": hp.max_value}
         when = [[condition.name, list(condition.values)] for condition in hp.conditions]

@@ -62,16 +62,18 @@ class Instant:
 
 
 def driver(quick: bool) -> int:
-    import search.runtime  # noqa: F401
-    from search import driver, exercise, strategy
-    from search.trial import Outcome
+    import search.workers.runtime  # noqa: F401
+    from search import study
+    from search.lab import exercise
+    from search.oracles import hyperband
+    from search.training.trial import Outcome
 
     trials, block = (400, 100) if quick else (10_000, 1000)
     from keras_tuner import Objective  # which search.runtime has imported quietly
 
-    space = strategy.search_space(exercise.load(script("hidden")).hypermodel())
+    space = hyperband.search_space(exercise.load(script("hidden")).hypermodel())
     objective = Objective("val_accuracy", "max")
-    oracle = strategy.RandomSearchOracle(
+    oracle = hyperband.RandomSearchOracle(
         max_trials=trials, epochs=9, objective=objective, seed=0, hyperparameters=space
     )
     metrics = ("accuracy", "loss", "val_accuracy", "val_loss")
@@ -85,7 +87,7 @@ def driver(quick: bool) -> int:
             memory.append(resident(os.getpid()))
 
     with tempfile.TemporaryDirectory() as folder:
-        driver.search(oracle, Instant(outcome), Path(folder), 0, watch)
+        study.search(oracle, Instant(outcome), Path(folder), 0, watch)
     for i in range(trials // block):
         ends = told[i * block : (i + 1) * block + 1]
         milliseconds = [1000 * (end - begin) for begin, end in itertools.pairwise(ends)]
@@ -112,9 +114,11 @@ class Recording:
 def workers(quick: bool) -> int:
     import numpy as np
 
-    import search.runtime  # noqa: F401
-    from search import data, driver, exercise, strategy
-    from search.workers import LocalPool
+    import search.workers.runtime  # noqa: F401
+    from search import study
+    from search.lab import data, exercise
+    from search.oracles import hyperband
+    from search.workers.local import LocalPool
 
     least, early = (20, 10) if quick else (1000, 100)
     from keras_tuner import Objective  # which search.runtime has imported quietly
@@ -128,7 +132,7 @@ def workers(quick: bool) -> int:
             arrays = {"x_train": images.images[kept], "y_train": images.labels[kept]}
             np.savez(small, **arrays, x_test=images.images[:1000], y_test=images.labels[:1000])
             made = exercise.load(script(name))
-            space = strategy.search_space(made.hypermodel())
+            space = hyperband.search_space(made.hypermodel())
             pool = LocalPool(2, script(name), str(small))
             recording = Recording(pool)
             memory: dict[int, tuple[float, list[float]]] = {}
@@ -140,10 +144,10 @@ def workers(quick: bool) -> int:
 
             seed = 0
             while len(recording.futures) < least:
-                oracle = strategy.HyperbandOracle(
+                oracle = hyperband.HyperbandOracle(
                     max_epochs=3 if quick else 27, objective=objective, seed=seed, hyperparameters=space
                 )
-                driver.search(oracle, recording, Path(folder, str(seed)), seed, watch)
+                study.search(oracle, recording, Path(folder, str(seed)), seed, watch)
                 seed += 1
             pool.close()
         outcomes: dict[str, list[Any]] = {"new": [], "new, compiled before": [], "promoted": []}

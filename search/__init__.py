@@ -14,7 +14,7 @@ state; ``retrain`` final training and evaluation; ``sweep`` one hyper-parameter 
 ``report``.
 """
 
-from search.cli import main
-from search.exercise import Exercise, HyperModel
+from search.lab.cli import main
+from search.lab.exercise import Exercise, HyperModel
 
 __all__ = ["Exercise", "HyperModel", "main"]

@@ -1,6 +1,6 @@
 """``python -m search``."""
 
-from search.cli import lab_command, run
+from search.lab.cli import lab_command, run
 
 if __name__ == "__main__":
     run(lab_command(), "python -m search")

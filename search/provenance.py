@@ -45,8 +45,12 @@ def changes(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 def source_sha256(script: Path) -> str:
     """A digest of the code that decides a result: the exercise and this package."""
     digest = hashlib.sha256()
-    for path in [script, *sorted(Path(__file__).parent.glob("*.py"))]:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    package = Path(__file__).parent
+    for name, path in [
+        (script.name, script),
+        *((str(path.relative_to(package)), path) for path in sorted(package.rglob("*.py"))),
+    ]:
+        digest.update(name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 

@@ -13,14 +13,14 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import search.runtime  # noqa: E402, F401
+import search.workers.runtime  # noqa: E402, F401
 
 
 @pytest.fixture(scope="session")
 def small_data(tmp_path_factory):
     """The first 4,000 training images of MNIST with its validation images as an .npz, so that an epoch takes milliseconds."""
     path = tmp_path_factory.mktemp("data") / "small.npz"
-    with np.load(ROOT / "search" / "mnist.npz") as mnist:
+    with np.load(ROOT / "search" / "lab" / "mnist.npz") as mnist:
         chosen = np.r_[:4000, 50_000:60_000]
         np.savez(
             path,

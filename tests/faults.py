@@ -91,7 +91,7 @@ def none_left(group, seconds=10):
 
 SERVER = """
 import json, os, runpy, sys
-import search.runtime
+import search.workers.runtime
 for line in sys.stdin:
     folder, output, argv = json.loads(line)
     pid = os.fork()

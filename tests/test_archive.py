@@ -6,7 +6,7 @@ import tarfile
 
 import pytest
 
-from search.archive import archive
+from search.lab.archive import archive
 from tests.conftest import ROOT
 
 
@@ -33,8 +33,8 @@ def test_it_holds_the_code_and_the_reports_and_nothing_of_the_environment(handed
     names = {member.name.removeprefix("O'NEIL_Mary-Jane_Lab3_DLCV/") for member in members}
     assert {
         "search_single.py",
-        "search/trainer.py",
-        "search/mnist.npz",
+        "search/training/compiled.py",
+        "search/lab/mnist.npz",
         "setup.cfg",
         "tests/conftest.py",
         "Makefile",

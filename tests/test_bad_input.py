@@ -271,7 +271,7 @@ CASES += [
 @pytest.fixture
 def holder(tmp_path):
     """A live process that holds the exercise's results folder."""
-    code = "import sys, pathlib; from search import store\nwith store.locked(pathlib.Path(sys.argv[1])): print(flush=True); sys.stdin.read()"
+    code = "import sys, pathlib; from search import store\nwith files.locked(pathlib.Path(sys.argv[1])): print(flush=True); sys.stdin.read()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path / "results" / "single")],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -684,7 +684,7 @@ EXERCISES = [
     ("task unknown", [("task='zero'", "task='one'")], ["task", "'one'", "zero", "digits"]),
     (
         "an instance",
-        [("hypermodel=Small", "hypermodel=Small()"), ("from search", "import search.runtime\nfrom search")],
+        [("hypermodel=Small", "hypermodel=Small()"), ("from search", "import search.workers.runtime\nfrom search")],
         ["hypermodel", "not an instance", "Small"],
     ),
     ("a model function", [("hypermodel=Small", "hypermodel=len")], ["hypermodel", "class"]),

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from search import cluster, data
 from search.errors import WorkError
+from search.lab import data
+from search.workers.local import cluster
 from tests.conftest import NEURON, ROOT, command, run, write_exercise
 from tests.faults import trials
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from search import data
 from search.errors import RequestError
+from search.lab import data
 from tests.conftest import ROOT
 
 IDX_NAMES = {
@@ -62,7 +62,7 @@ def small_npz(tmp_path, small):
 
 
 def test_the_embedded_images_are_the_four_idx_files(mnist):
-    license_text = (ROOT / "search" / "MNIST-LICENSE.md").read_text()
+    license_text = (ROOT / "search" / "lab" / "MNIST-LICENSE.md").read_text()
     stated = re.findall(r"\b[0-9a-f]{32}\b", license_text)
     rebuilt = [hashlib.md5(idx_bytes(mnist[key])).hexdigest() for key in IDX_NAMES]
     assert rebuilt == stated

@@ -19,10 +19,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search import store, workers
+from search import files
 from search.errors import WorkError
-from search.trial import Job, Outcome
-from search.workers import LocalPool, Losses, WorkerLost, result
+from search.training.trial import Job, Outcome
+from search.workers import local as local_workers
+from search.workers.local import LocalPool, Losses, WorkerLost, result
 from tests.conftest import NEURON, ROOT, command, run, write_exercise
 from tests.faults import START, Preloaded, Storm, ended, family, header, logged_exercise, none_left, trained, trials
 
@@ -162,7 +163,7 @@ def rewrite_header(path, **changes):
     with np.load(path) as archive:
         arrays = dict(archive)
     text = json.dumps({**json.loads(bytes(arrays["header"])), **changes})
-    store.write_npz(path, **{**arrays, "header": np.frombuffer(text.encode(), np.uint8)})
+    files.write_npz(path, **{**arrays, "header": np.frombuffer(text.encode(), np.uint8)})
 
 
 def test_what_a_killed_process_leaves_behind_is_no_obstacle(copied, left_alone, search_quickly):
@@ -518,9 +519,9 @@ return model
 TRAIN = """
 import sys
 from pathlib import Path
-import search.runtime
-from search.trial import Job, Trainer
-from search import trainer as trainers
+import search.workers.runtime
+from search.training.trial import Job, Trainer
+from search.training import compiled as trainers
 script, data, folder, epochs, *kinds = sys.argv[1:]
 trainer = Trainer(Path(script), data)
 for kind in kinds:
@@ -750,7 +751,7 @@ def test_a_free_worker_takes_the_oldest_job_whose_program_it_has(monkeypatch, ne
         may_end[name].set()
         futures[name].result(timeout=30)
 
-    monkeypatch.setattr(workers, "_Worker", Worker)
+    monkeypatch.setattr(local_workers, "_Worker", Worker)
     pool, futures = LocalPool(2, neuron, None), {}
     for name in may_end:
         submit(name)
@@ -824,7 +825,7 @@ import ctypes, os, resource, signal, sys, time
 import multiprocessing
 from pathlib import Path
 
-import search.trial
+import search.training.trial
 
 search.trial.SECONDS_BETWEEN_STATES = 0  # a state an epoch
 HERE = Path(__file__).parent

@@ -17,10 +17,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from search import checkpoint, driver, evidence, report, store, strategy, summary
+from search import files, results, study
 from search.errors import RequestError, WorkError
-from search.session import Session
-from search.trial import Outcome
+from search.lab.session import Session
+from search.oracles import hyperband
+from search.report import console, page
+from search.training import checkpoint
+from search.training.trial import Outcome
 from tests.test_bad_input import BEST, RUN, TRIALS
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "800"))
@@ -150,7 +153,7 @@ def test_a_state_of_other_bytes_is_refused_or_the_same(state, data):
 def test_a_state_with_another_header_is_refused_or_can_be_used(state, header):
     path, _ = state
     arrays = {f"variable_{i:04d}": value for i, value in enumerate(STATE.variables)}
-    store.write_npz(path, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)
+    files.write_npz(path, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)
     found = read_state(path)
     if found is not None:
         for values in found[0].history.values():
@@ -178,11 +181,11 @@ def read_results(folder, name, content):
 
     def print_summary():
         with open(os.devnull, "w") as nowhere:
-            summary.print_summary(folder, Console(file=nowhere))
+            console.print_summary(folder, Console(file=nowhere))
 
     for read in (
         print_summary,
-        lambda: report._checked_view(evidence.read_exercise(folder), {}),
+        lambda: page._checked_view(results.read_exercise(folder), {}),
         lambda: Session.run(SimpleNamespace(folder=folder)),
     ):
         try:
@@ -241,12 +244,12 @@ def search(folder):
     hp = keras_tuner.HyperParameters()
     hp.Float("learning_rate", 0.0, 1.0)
     hp.Choice("batch_size", [16, 32])
-    oracle = strategy.HyperbandOracle(
+    oracle = hyperband.HyperbandOracle(
         max_epochs=3, seed=1, hyperparameters=hp, objective=keras_tuner.Objective("val_accuracy", "max")
     )
     oracle.mark = {"exercise": "single", "seed": 1}
     said = []
-    driver.search(oracle, Instant(), folder, 1, known=driver.known_outcomes(folder, oracle, said.append))
+    study.search(oracle, Instant(), folder, 1, known=study.known_outcomes(folder, oracle, said.append))
     return oracle, said
 
 
@@ -289,7 +292,7 @@ def test_an_outcome_that_does_not_say_what_it_is_of_is_not_used(searched):
     whole = json.loads((searched / "search" / "trial_0001" / "trial.json").read_bytes())
     del whole["search"]
     whole["metrics"]["metrics"]["loss"]["observations"] = [{"value": [1.0], "step": 0}]
-    go_on(searched, json.dumps(store.seal(whole)).encode())
+    go_on(searched, json.dumps(files.seal(whole)).encode())
 
 
 @fuzz
@@ -299,4 +302,4 @@ def test_an_outcome_that_another_program_sealed_is_refused_or_can_be_used(search
     if data is None:
         return go_on(searched, DEEP.encode())
     whole = json.loads((searched / "search" / "trial_0001" / "trial.json").read_bytes())
-    return go_on(searched, json.dumps(store.seal(data.draw(another_json(whole)))).encode())
+    return go_on(searched, json.dumps(files.seal(data.draw(another_json(whole)))).encode())

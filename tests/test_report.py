@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search import discussion, evidence, formats, plots, report
+from search import results
 from search.errors import WorkError
+from search.report import figures, plots, sentences
+from search.report import page as report_page
 
 EXERCISES: dict[str, dict[str, Any]] = {
     "single": {
@@ -266,7 +268,7 @@ def fabricate_retrain(
         correct = int(np.trace(confusion))
         share = correct / 10000
         half = 1.96 * math.sqrt(share * (1 - share) / 10000)
-        figures = {**{key: rows[-1][key] for key in evidence.METRICS}, "test_loss": rows[-1]["val_loss"]}
+        figures = {**{key: rows[-1][key] for key in results.METRICS}, "test_loss": rows[-1]["val_loss"]}
         figures |= {"test_accuracy": share, "test_correct": correct, "seconds": 4.2}
         repeats = [{"seed": 0, **figures}]
         for seed in range(1, seeds):
@@ -335,7 +337,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
     results = tmp_path_factory.mktemp("lab") / "results"
     for name in EXERCISES:
         fabricate(results, name)
-    report.write_lab_report(results)
+    report_page.write_lab_report(results)
     return results
 
 
@@ -346,19 +348,19 @@ def text_of(page: Path) -> str:
 
 
 def with_nbsp(text: str) -> str:
-    return text.replace(formats.NBSP, " ")
+    return text.replace(figures.NBSP, " ")
 
 
 def test_report_states_the_figures_of_its_files(lab: Path) -> None:
     folder = lab / "single"
-    text = text_of(report.write_report(folder))
+    text = text_of(report_page.write_report(folder))
     metrics = json.loads((folder / "retrain" / "metrics.json").read_text())
     for method in ("start", "tuned"):
         entry = metrics[method]
-        assert formats.loss(entry["loss"]) in text
-        assert formats.loss(entry["val_loss"]) in text
-        assert with_nbsp(formats.percent(entry["test_accuracy"])) in text
-        assert with_nbsp(formats.interval(*entry["interval"])) in text
+        assert figures.loss(entry["loss"]) in text
+        assert figures.loss(entry["val_loss"]) in text
+        assert with_nbsp(figures.percent(entry["test_accuracy"])) in text
+        assert with_nbsp(figures.interval(*entry["interval"])) in text
     assert "training loss after 100 epochs" in text
     assert "90.20 %" in text
     assert "785" in text
@@ -376,7 +378,7 @@ def test_report_states_the_figures_of_its_files(lab: Path) -> None:
 
 
 def test_plots_are_written_and_named(lab: Path) -> None:
-    written = report.write_plots(lab / "hidden")
+    written = report_page.write_plots(lab / "hidden")
     names = {path.name for path in written}
     assert names == {
         *("loss.png", "accuracy.png", "confusion.png", "misread.png", "search.png", "effects.png"),
@@ -389,11 +391,11 @@ def test_plots_are_written_and_named(lab: Path) -> None:
 
 def test_same_results_give_the_same_bytes(lab: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(lab / "single", tmp_path / "single")
-    assert report.write_report(copy).read_bytes() == report.write_report(lab / "single").read_bytes()
+    assert report_page.write_report(copy).read_bytes() == report_page.write_report(lab / "single").read_bytes()
 
 
 def test_pages_are_self_contained(lab: Path) -> None:
-    for page in (lab / "report.html", report.write_report(lab / "multiclass")):
+    for page in (lab / "report.html", report_page.write_report(lab / "multiclass")):
         content = page.read_text(encoding="utf-8")
         targets = re.findall(r"""(?:src|href|srcset|action|poster)\s*=\s*["']([^"']*)""", content)
         assert targets
@@ -413,8 +415,8 @@ def test_lab_report_covers_the_exercises_in_the_labs_order(lab: Path) -> None:
     for name in EXERCISES:
         metrics = json.loads((lab / name / "retrain" / "metrics.json").read_text())
         for method in ("start", "tuned"):
-            assert with_nbsp(formats.loss(metrics[method]["loss"])) in text
-            assert with_nbsp(formats.percent(metrics[method]["test_accuracy"])) in text
+            assert with_nbsp(figures.loss(metrics[method]["loss"])) in text
+            assert with_nbsp(figures.percent(metrics[method]["test_accuracy"])) in text
     for swept in ("batch size", "units", "activation", "optimizer"):
         assert f"Sweep over {swept}: " in text
 
@@ -422,7 +424,7 @@ def test_lab_report_covers_the_exercises_in_the_labs_order(lab: Path) -> None:
 def test_lab_report_names_what_is_missing_and_leaves_out_what_was_set_aside(tmp_path: Path) -> None:
     fabricate(tmp_path, "hidden", steps="")
     fabricate(tmp_path, "single", steps="").rename(tmp_path / "single.old-1")
-    text = text_of(report.write_lab_report(tmp_path))
+    text = text_of(report_page.write_lab_report(tmp_path))
     assert "Not run yet: python search_single.py" in text
     assert "Not run yet: python search_multiclass.py" in text
     assert EXERCISES["single"]["title"] not in text
@@ -430,12 +432,12 @@ def test_lab_report_names_what_is_missing_and_leaves_out_what_was_set_aside(tmp_
 
 def test_lab_report_without_any_exercise_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WorkError, match="make lab"):
-        report.write_lab_report(tmp_path)
+        report_page.write_lab_report(tmp_path)
 
 
 @pytest.mark.parametrize("steps", ["", "search", "sweeps", "search retrain"])
 def test_steps_not_run_are_named_with_their_command(tmp_path: Path, steps: str) -> None:
-    text = text_of(report.write_report(fabricate(tmp_path, "single", steps=steps)))
+    text = text_of(report_page.write_report(fabricate(tmp_path, "single", steps=steps)))
     for step, command in (("search", "search"), ("retrain", "retrain"), ("sweeps", "sweep NAME")):
         assert (f"Not run yet: python search_single.py {command} " in text) == (step not in steps)
 
@@ -446,7 +448,7 @@ def test_an_interrupted_search_is_reported(tmp_path: Path) -> None:
     run["steps"]["search"]["complete"] = False
     write_json(folder / "run.json", run)
     (folder / "best.json").unlink()
-    assert "continues the search, which stopped before its end" in text_of(report.write_report(folder))
+    assert "continues the search, which stopped before its end" in text_of(report_page.write_report(folder))
 
 
 def test_the_remedy_names_another_results_folder(tmp_path: Path) -> None:
@@ -454,7 +456,9 @@ def test_the_remedy_names_another_results_folder(tmp_path: Path) -> None:
     run = json.loads((folder / "run.json").read_text())
     run["steps"]["search"]["command"] = "python search_single.py search --quick --results '/tmp/my runs' --workers 2"
     write_json(folder / "run.json", run)
-    assert "python search_single.py retrain --quick --results '/tmp/my runs'" in text_of(report.write_report(folder))
+    assert "python search_single.py retrain --quick --results '/tmp/my runs'" in text_of(
+        report_page.write_report(folder)
+    )
 
 
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
@@ -468,7 +472,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
         start={hostile: "$x", "units": 64, "learning_rate": 0.01},
         sweeps={"activation": values},
     )
-    for path in (report.write_report(folder), report.write_lab_report(tmp_path)):
+    for path in (report_page.write_report(folder), report_page.write_lab_report(tmp_path)):
         content = path.read_text(encoding="utf-8")
         assert "<script" not in content
         assert "&lt;script&gt;" in content
@@ -485,13 +489,13 @@ def test_diverged_trainings_are_said_to_have_diverged(tmp_path: Path) -> None:
         metrics["tuned"]["seeds"][0][key] = None
     metrics["mcnemar"]["p_value"] = math.nan
     write_json(folder / "retrain" / "metrics.json", metrics)
-    rows = evidence._rows(folder / "retrain" / "history.csv", ())[1]
+    rows = results._rows(folder / "retrain" / "history.csv", ())[1]
     write_csv(folder / "retrain" / "history.csv", [{**row, "loss": "nan", "val_loss": ""} for row in rows])
-    sweep = evidence._rows(folder / "sweeps" / "batch_size.csv", ())[1]
+    sweep = results._rows(folder / "sweeps" / "batch_size.csv", ())[1]
     lost = {"loss": "nan", "accuracy": "nan", "val_loss": "nan", "val_accuracy": "nan"}
     write_csv(folder / "sweeps" / "batch_size.csv", [row | (lost if row["value"] == "512" else {}) for row in sweep])
-    text = text_of(report.write_report(folder))
-    assert formats.MISSING in text
+    text = text_of(report_page.write_report(folder))
+    assert figures.MISSING in text
     assert "1 of 3 seeds of the tuned model diverged" in text
     assert "The tuned model's loss is not a number from epoch 1" in text
     assert "Trainings that diverged are left out of the means (512)" in text
@@ -499,29 +503,29 @@ def test_diverged_trainings_are_said_to_have_diverged(tmp_path: Path) -> None:
 
 
 def test_a_sweep_with_one_seed_claims_nothing(tmp_path: Path) -> None:
-    text = text_of(report.write_report(fabricate(tmp_path, "single", seeds=1)))
+    text = text_of(report_page.write_report(fabricate(tmp_path, "single", seeds=1)))
     assert "With one seed a value this cannot be told apart from the chance of a seed" in text
     assert "Each method was trained with one seed" in text
 
 
-def a_sweep(*groups: list[float]) -> evidence.Sweep:
+def a_sweep(*groups: list[float]) -> results.Sweep:
     figures = [np.array(group) for group in groups]
-    measures = dict.fromkeys(evidence.SWEEP_METRICS, figures)
-    return evidence.Sweep("batch_size", [32 * 2**i for i in range(len(groups))], measures, 10, "start")
+    measures = dict.fromkeys(results.SWEEP_METRICS, figures)
+    return results.Sweep("batch_size", [32 * 2**i for i in range(len(groups))], measures, 10, "start")
 
 
 def test_a_difference_within_the_seeds_is_not_told_apart() -> None:
     near, far = [0.982, 0.9835, 0.981], [0.952, 0.9535, 0.951]
     best = [0.981, 0.983, 0.982]
-    assert "not told apart from any other value by 3 seeds" in discussion.sweep_finding(a_sweep(best, near))
-    assert "Not told apart from it by 3 seeds: 32. Worse: 128." in discussion.sweep_finding(a_sweep(best, near, far))
-    assert "is told apart from every other value by 3 seeds" in discussion.sweep_finding(a_sweep(best, far))
+    assert "not told apart from any other value by 3 seeds" in sentences.sweep_finding(a_sweep(best, near))
+    assert "Not told apart from it by 3 seeds: 32. Worse: 128." in sentences.sweep_finding(a_sweep(best, near, far))
+    assert "is told apart from every other value by 3 seeds" in sentences.sweep_finding(a_sweep(best, far))
     # Two seeds a value leave two degrees of freedom: 3.5 standard errors are not enough then (t = 4.30).
     few = [np.array([0.9800, 0.9810]), np.array([0.9825, 0.9835])]
-    deviation, freedom = discussion.pooled_deviation(few)
+    deviation, freedom = sentences.pooled_deviation(few)
     assert freedom == 2
     assert math.isclose(deviation, 0.001 / math.sqrt(2))
-    assert not discussion.told_apart(few[0], few[1], deviation, freedom)
+    assert not sentences.told_apart(few[0], few[1], deviation, freedom)
 
 
 def test_models_that_the_test_images_do_not_tell_apart(lab: Path, tmp_path: Path) -> None:
@@ -529,39 +533,39 @@ def test_models_that_the_test_images_do_not_tell_apart(lab: Path, tmp_path: Path
     edit_json(
         folder / "retrain" / "metrics.json", mcnemar={"only_tuned_right": 12, "only_start_right": 9, "p_value": 0.66}
     )
-    text = text_of(report.write_report(folder))
+    text = text_of(report_page.write_report(folder))
     assert "p = 0.66" in text
     assert "these images do not tell the two models apart" in text
     assert "advantage is distinguishable" not in text
     edit_json(
         folder / "retrain" / "metrics.json", mcnemar={"only_tuned_right": 2, "only_start_right": 19, "p_value": 2e-4}
     )
-    assert "tuning did not help on the test images" in text_of(report.write_report(folder))
+    assert "tuning did not help on the test images" in text_of(report_page.write_report(folder))
 
 
 def test_overfitting_names_its_epoch_and_figures() -> None:
     epoch = np.arange(1.0, 101.0)
     validation = 0.1 + 0.001 * np.abs(epoch - 30)
     history = {"epoch": epoch, "loss": 0.3 / epoch, "val_loss": validation}
-    sentence = discussion.fitting("tuned", history)
+    sentence = sentences.fitting("tuned", history)
     assert "overfits after epoch 30" in sentence
     assert "0.1000 to 0.1700 at epoch 100" in sentence
     assert "0.0100 to 0.0030" in sentence
-    assert "still improves at epoch 100" in discussion.fitting("tuned", history | {"val_loss": 1 / epoch})
-    assert "has levelled off" in discussion.fitting("tuned", history | {"val_loss": np.full(100, 0.1)})
+    assert "still improves at epoch 100" in sentences.fitting("tuned", history | {"val_loss": 1 / epoch})
+    assert "has levelled off" in sentences.fitting("tuned", history | {"val_loss": np.full(100, 0.1)})
 
 
 def test_accuracy_below_the_majority_is_called_worthless(lab: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(lab / "single", tmp_path / "single")
     metrics = json.loads((folder / "retrain" / "metrics.json").read_text())
     edit_json(folder / "retrain" / "metrics.json", tuned=metrics["tuned"] | {"test_accuracy": 0.9})
-    text = text_of(report.write_report(folder))
+    text = text_of(report_page.write_report(folder))
     assert "90.20 % of the test images are 'not 0'" in text
     assert "the tuned model's 90.00 % is worth no more than that answer" in text
 
 
 def test_fewer_epochs_than_the_lab_asks_for_are_admitted(tmp_path: Path) -> None:
-    text = text_of(report.write_report(fabricate(tmp_path, "single", epochs=2)))
+    text = text_of(report_page.write_report(fabricate(tmp_path, "single", epochs=2)))
     assert "training loss after 2 epochs" in text
     assert "The lab asks for the loss at 100 epochs; this run trained 2" in text
 
@@ -571,10 +575,10 @@ def test_a_search_that_minimises_picks_the_smallest(tmp_path: Path) -> None:
     run = json.loads((folder / "run.json").read_text())
     run["exercise"] |= {"objective": "val_loss", "direction": "min"}
     write_json(folder / "run.json", run)
-    rows = [row for row in evidence._rows(folder / "trials.csv", ())[1] if row["status"] == "COMPLETED"]
+    rows = [row for row in results._rows(folder / "trials.csv", ())[1] if row["status"] == "COMPLETED"]
     lowest = min(rows, key=lambda row: float(row["val_loss"]))
     edit_json(folder / "best.json", trial_id=lowest["trial_id"], score=float(lowest["val_loss"]))
-    page = report.write_report(folder)
+    page = report_page.write_report(folder)
     assert "for the smallest validation loss" in text_of(page)
     assert "is the smallest of" in text_of(page)
     table = page.read_text(encoding="utf-8").split("<h3>The best trials</h3>")[1]
@@ -583,23 +587,23 @@ def test_a_search_that_minimises_picks_the_smallest(tmp_path: Path) -> None:
 
 def test_a_search_in_which_every_trial_failed(tmp_path: Path) -> None:
     folder = fabricate(tmp_path, "single", steps="search")
-    rows = [row for row in evidence._rows(folder / "trials.csv", ())[1] if row["status"] == "FAILED"]
+    rows = [row for row in results._rows(folder / "trials.csv", ())[1] if row["status"] == "FAILED"]
     write_csv(folder / "trials.csv", rows)
     (folder / "best.json").unlink()
-    text = text_of(report.write_report(folder))
+    text = text_of(report_page.write_report(folder))
     assert "2 failed" in text
     assert "loss is NaN after epoch 1" in text
 
 
 def test_random_search_has_no_budget_table(tmp_path: Path) -> None:
     folder = fabricate(tmp_path, "single", steps="search")
-    rows = evidence._rows(folder / "trials.csv", ())[1]
+    rows = results._rows(folder / "trials.csv", ())[1]
     plain = {"bracket": "", "round": "", "promoted_from": "", "initial_epoch": "0"}
     write_csv(folder / "trials.csv", [{key: plain.get(key, value) for key, value in row.items()} for row in rows])
     run = json.loads((folder / "run.json").read_text())
     run["steps"]["search"] |= {"tuner": "random", "max_epochs": 27}
     write_json(folder / "run.json", run)
-    text = text_of(report.write_report(folder))
+    text = text_of(report_page.write_report(folder))
     assert "Random search, 27 epochs a trial" in text
     assert "How the budget went" not in text
 
@@ -626,7 +630,7 @@ def test_a_damaged_or_missing_file_is_named_with_the_remedy(lab: Path, tmp_path:
     else:
         (folder / name).unlink()
     with pytest.raises(WorkError) as raised:
-        report.write_report(folder)
+        report_page.write_report(folder)
     message = str(raised.value)
     assert str(folder / name) in message
     assert "expected" in message
@@ -639,7 +643,7 @@ def test_another_format_is_refused(lab: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(lab / "single", tmp_path / "single")
     edit_json(folder / "run.json", format=2)
     with pytest.raises(WorkError, match="format 2"):
-        report.write_plots(folder)
+        report_page.write_plots(folder)
 
 
 def test_bad_trials_leave_the_axis_and_are_counted() -> None:
@@ -661,17 +665,17 @@ def test_the_report_needs_neither_tensorflow_nor_keras() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (formats.percent(0.9921), "99.21 %"),
-        (formats.loss(0.02104), "0.0210"),
-        (formats.loss(0.00004), "4.0 \N{MULTIPLICATION SIGN} 10⁻⁵"),
-        (formats.loss(math.nan), "not a number"),
-        (formats.value(0.0012345), "0.00123"),
-        (formats.duration(3845), "1 h 04 min"),
-        (formats.p_value(0.00004), "p < 0.001"),
-        (formats.spread("accuracy", 0.992, 0.0005), "99.20 ± 0.05 %"),
-        (formats.spread("loss", 0.00004, 0.000002), "(4.0 ± 0.2) \N{MULTIPLICATION SIGN} 10⁻⁵"),
-        (formats.spread("loss", 0.0271, 0.00003), "0.02710 ± 0.00003"),
-        (formats.listed(["a", "b", "c"]), "a, b and c"),
+        (figures.percent(0.9921), "99.21 %"),
+        (figures.loss(0.02104), "0.0210"),
+        (figures.loss(0.00004), "4.0 \N{MULTIPLICATION SIGN} 10⁻⁵"),
+        (figures.loss(math.nan), "not a number"),
+        (figures.value(0.0012345), "0.00123"),
+        (figures.duration(3845), "1 h 04 min"),
+        (figures.p_value(0.00004), "p < 0.001"),
+        (figures.spread("accuracy", 0.992, 0.0005), "99.20 ± 0.05 %"),
+        (figures.spread("loss", 0.00004, 0.000002), "(4.0 ± 0.2) \N{MULTIPLICATION SIGN} 10⁻⁵"),
+        (figures.spread("loss", 0.0271, 0.00003), "0.02710 ± 0.00003"),
+        (figures.listed(["a", "b", "c"]), "a, b and c"),
     ],
 )
 def test_numbers_read_as_a_person_writes_them(text: str, expected: str) -> None:

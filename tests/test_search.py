@@ -12,9 +12,10 @@ from concurrent.futures import Future
 import keras_tuner
 import pytest
 
-from search import exercise as exercises
-from search import retrain, strategy, sweep
-from search.trial import Outcome
+from search.lab import exercise as exercises
+from search.lab import retrain, sweep
+from search.oracles import hyperband
+from search.training.trial import Outcome
 from tests.conftest import NEURON, command, run, write_exercise
 from tests.faults import none_left, trials
 
@@ -330,7 +331,7 @@ def test_a_retraining_of_another_starting_model_is_done_again(left_alone, tmp_pa
 def test_milestones_of_a_trial_are_its_bracket_s_rungs(tmp_path):
     hp = keras_tuner.HyperParameters()
     hp.Float("a", 0, 1)
-    oracle = strategy.HyperbandOracle(
+    oracle = hyperband.HyperbandOracle(
         objective=keras_tuner.Objective("val_accuracy", "max"), max_epochs=27, seed=1, hyperparameters=hp
     )
     oracle._set_project_dir(str(tmp_path), "search")

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from search.statistics import Z_95, mcnemar_p_value, wilson_interval
+from search.report.estimators import Z_95, mcnemar_p_value, wilson_interval
 
 
 @pytest.mark.parametrize(("correct", "n"), [(0, 10), (1, 10), (9921, 10_000), (10_000, 10_000), (5, 7)])

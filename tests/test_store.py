@@ -8,49 +8,50 @@ import sys
 import numpy as np
 import pytest
 
-from search import checkpoint, store
+from search import files
 from search.errors import RequestError, WorkError
+from search.training import checkpoint
 from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize("fails", ["fsync", "replace"])
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, fails):
     path = tmp_path / "file.json"
-    store.write_json(path, {"old": 1})
+    files.write_json(path, {"old": 1})
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, fails, full)
     with pytest.raises(OSError, match="No space left"):
-        store.write_json(path, {"new": 2})
+        files.write_json(path, {"new": 2})
     monkeypatch.undo()
-    assert store.read_json(path) == {"old": 1}
+    assert files.read_json(path) == {"old": 1}
     assert os.listdir(tmp_path) == ["file.json"]
 
 
 def test_a_process_killed_while_writing_leaves_the_old_file(tmp_path):
     path = tmp_path / "file.json"
-    store.write_json(path, {"old": 1})
-    code = "import os, signal, sys; from search import store; from pathlib import Path\n"
+    files.write_json(path, {"old": 1})
+    code = "import os, signal, sys; from search import files; from pathlib import Path\n"
     code += "os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
-    code += "store.write_json(Path(sys.argv[1]), {'new': 2})"
+    code += "files.write_json(Path(sys.argv[1]), {'new': 2})"
     assert subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, check=False).returncode == -9
-    assert store.read_json(path) == {"old": 1}
+    assert files.read_json(path) == {"old": 1}
 
 
 def test_a_folder_in_use_is_refused_and_its_holder_named(tmp_path):
-    code = "import sys; from search import store; from pathlib import Path\n"
-    code += "with store.locked(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    code = "import sys; from search import files; from pathlib import Path\n"
+    code += "with files.locked(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     holder = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert holder.stdout.readline() == b"held\n"
-    with pytest.raises(RequestError, match=f"in use by process {holder.pid} on "), store.locked(tmp_path):
+    with pytest.raises(RequestError, match=f"in use by process {holder.pid} on "), files.locked(tmp_path):
         pass
     holder.kill()
     holder.communicate()
-    with store.locked(tmp_path):  # the lock of a dead process is no obstacle
+    with files.locked(tmp_path):  # the lock of a dead process is no obstacle
         pass
 
 
@@ -58,7 +59,7 @@ def test_setting_aside_keeps_every_earlier_one(tmp_path):
     for k in range(3):
         (tmp_path / "retrain").mkdir()
         (tmp_path / "retrain" / "metrics.json").write_text(str(k))
-        store.set_aside(tmp_path / "retrain")
+        files.set_aside(tmp_path / "retrain")
     kept = {path.parent.name: path.read_text() for path in tmp_path.glob("*/metrics.json")}
     assert kept == {"retrain.old-1": "0", "retrain.old-2": "1", "retrain.old-3": "2"}
 

@@ -6,7 +6,7 @@ import random
 import keras_tuner
 import pytest
 
-from search import strategy
+from search.oracles import hyperband
 
 ACCURACY = keras_tuner.Objective("val_accuracy", "max")
 
@@ -18,8 +18,8 @@ def space(*names):
     return hp
 
 
-def hyperband(folder, seed=1, max_epochs=27, hyperparameters=None):
-    oracle = strategy.HyperbandOracle(
+def searched_by(folder, seed=1, max_epochs=27, hyperparameters=None):
+    oracle = hyperband.HyperbandOracle(
         objective=ACCURACY, max_epochs=max_epochs, seed=seed, hyperparameters=hyperparameters or space()
     )
     oracle._set_project_dir(str(folder), "search")
@@ -63,7 +63,7 @@ def record(oracle):
 
 def test_rungs_are_those_of_algorithm_1_for_81_epochs(tmp_path):
     """n_i and r_i of Li et al., JMLR 18 (2018), Algorithm 1 with R = 81 and eta = 3; s = 4, 3, ... 0."""
-    rungs = hyperband(tmp_path, max_epochs=81).rungs
+    rungs = searched_by(tmp_path, max_epochs=81).rungs
     table = {
         4: [(81, 1), (27, 3), (9, 9), (3, 27), (1, 81)],
         3: [(34, 3), (11, 9), (3, 27), (1, 81)],
@@ -77,12 +77,12 @@ def test_rungs_are_those_of_algorithm_1_for_81_epochs(tmp_path):
 def test_kerastuner_rounds_rungs_up_where_the_paper_rounds_down(tmp_path):
     stock = keras_tuner.oracles.HyperbandOracle(objective=ACCURACY, max_epochs=81, factor=3, seed=1)
     assert [stock._get_size(3, i) for i in range(4)] == [34, 12, 4, 2]
-    assert [hyperband(tmp_path, max_epochs=81)._get_size(3, i) for i in range(4)] == [34, 11, 3, 1]
+    assert [searched_by(tmp_path, max_epochs=81)._get_size(3, i) for i in range(4)] == [34, 11, 3, 1]
 
 
 @pytest.mark.parametrize("max_epochs", [1, 2, 3, 5, 9, 10, 27, 81, 100])
 def test_every_rung_of_the_plan_is_run(tmp_path, max_epochs):
-    oracle = run(hyperband(tmp_path, max_epochs=max_epochs))
+    oracle = run(searched_by(tmp_path, max_epochs=max_epochs))
     for rung in oracle.rungs:
         there = [
             trial
@@ -101,7 +101,7 @@ def test_the_first_rung_draws_what_stock_kerastuner_draws(tmp_path):
     )
     stock.verbose = 0
     stock._set_project_dir(str(tmp_path / "stock"), "search")
-    ours = hyperband(tmp_path / "ours")
+    ours = searched_by(tmp_path / "ours")
     for i in range(27):
         drawn = [oracle.create_trial(f"w{i}").hyperparameters.values for oracle in (ours, stock)]
         assert drawn[0] == drawn[1]
@@ -111,8 +111,8 @@ def test_the_first_rung_draws_what_stock_kerastuner_draws(tmp_path):
 def test_what_is_run_does_not_depend_on_workers_or_on_who_finishes_first(tmp_path, kind):
     def make(name):
         if kind == "hyperband":
-            return hyperband(tmp_path / name)
-        oracle = strategy.RandomSearchOracle(
+            return searched_by(tmp_path / name)
+        oracle = hyperband.RandomSearchOracle(
             objective=ACCURACY, max_trials=20, epochs=3, seed=1, hyperparameters=space()
         )
         oracle._set_project_dir(str(tmp_path / name), "search")
@@ -124,7 +124,7 @@ def test_what_is_run_does_not_depend_on_workers_or_on_who_finishes_first(tmp_pat
 
 
 def test_the_best_of_a_rung_are_promoted(tmp_path):
-    oracle = run(hyperband(tmp_path), workers=2, luck=random.Random(0))
+    oracle = run(searched_by(tmp_path), workers=2, luck=random.Random(0))
     for bracket in oracle._brackets:
         for below, above in itertools.pairwise(bracket["rounds"]):
             scores = sorted((oracle.trials[entry["id"]].score for entry in below), reverse=True)
@@ -133,7 +133,7 @@ def test_the_best_of_a_rung_are_promoted(tmp_path):
 
 
 def test_failed_trials_leave_their_rung_and_the_bracket_goes_on(tmp_path):
-    oracle = run(hyperband(tmp_path, max_epochs=9), fails=lambda trial: int(trial.trial_id) % 2 == 0)
+    oracle = run(searched_by(tmp_path, max_epochs=9), fails=lambda trial: int(trial.trial_id) % 2 == 0)
     ended = {trial.status for trial in oracle.trials.values()}
     assert ended == {"COMPLETED", "FAILED"}
     promoted = [
@@ -163,11 +163,11 @@ def test_stock_kerastuner_promotes_nobody_from_a_rung_with_many_failures(tmp_pat
     stock.verbose = 0
     stock._set_project_dir(str(tmp_path / "stock"), "search")
     assert promoted(stock) == []
-    assert len(promoted(hyperband(tmp_path / "ours", max_epochs=9))) == 3
+    assert len(promoted(searched_by(tmp_path / "ours", max_epochs=9))) == 3
 
 
 def test_a_search_where_everything_fails_ends(tmp_path):
-    oracle = run(hyperband(tmp_path, max_epochs=9), fails=lambda trial: True)
+    oracle = run(searched_by(tmp_path, max_epochs=9), fails=lambda trial: True)
     assert len(oracle.trials) == sum(rung.trials for rung in oracle.rungs if rung.round == 0)
 
 
@@ -178,7 +178,7 @@ def test_a_small_space_ends_when_every_configuration_has_been_tried(tmp_path):
         hp.Choice("second", ["x", "y"])
     hp.Boolean("flag")
     assert layers == 1
-    oracle = strategy.RandomSearchOracle(objective=ACCURACY, max_trials=100, epochs=1, seed=0, hyperparameters=hp)
+    oracle = hyperband.RandomSearchOracle(objective=ACCURACY, max_trials=100, epochs=1, seed=0, hyperparameters=hp)
     oracle._set_project_dir(str(tmp_path), "search")
     run(oracle)
     tried = [tuple(sorted(trial.hyperparameters.values.items())) for trial in oracle.trials.values()]
@@ -204,7 +204,7 @@ def test_stock_kerastuner_ends_a_small_space_early(tmp_path):
 def test_a_small_space_is_shared_out_among_hyperband_brackets(tmp_path):
     hp = keras_tuner.HyperParameters()
     hp.Choice("one", [1, 2, 3, 4, 5])
-    oracle = run(hyperband(tmp_path, max_epochs=9, hyperparameters=hp))
+    oracle = run(searched_by(tmp_path, max_epochs=9, hyperparameters=hp))
     assert oracle.exhausted
     first = [trial for trial in oracle.trials.values() if trial.hyperparameters.values["tuner/round"] == 0]
     assert sorted(trial.hyperparameters.values["one"] for trial in first) == [1, 2, 3, 4, 5]
@@ -212,5 +212,5 @@ def test_a_small_space_is_shared_out_among_hyperband_brackets(tmp_path):
 
 
 def test_seed_zero_is_a_seed(tmp_path):
-    assert record(run(hyperband(tmp_path / "a", seed=0))) == record(run(hyperband(tmp_path / "b", seed=0)))
-    assert record(run(hyperband(tmp_path / "c", seed=0))) != record(run(hyperband(tmp_path / "d", seed=1)))
+    assert record(run(searched_by(tmp_path / "a", seed=0))) == record(run(searched_by(tmp_path / "b", seed=0)))
+    assert record(run(searched_by(tmp_path / "c", seed=0))) != record(run(searched_by(tmp_path / "d", seed=1)))

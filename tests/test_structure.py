@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from search import trainer, trial
-from search.structure import structure
+from search.training import compiled, trial
+from search.training.structure import structure
 from tests.conftest import NEURON, write_exercise
 
 L = keras.layers
@@ -143,7 +143,7 @@ return model
 def test_a_promoted_trial_on_a_shared_program_ends_bit_for_bit_where_it_does_on_its_own(
     tmp_path, small_data, build, monkeypatch
 ):
-    monkeypatch.setattr(trainer, "XLA_BREAK_EVEN", 300)  # some of the trials through XLA
+    monkeypatch.setattr(compiled, "XLA_BREAK_EVEN", 300)  # some of the trials through XLA
     script = write_exercise(tmp_path, build)
     values = [(64, 0.1), (256, 0.01), (64, 0.02), (256, 0.3)]
 
@@ -168,7 +168,7 @@ def test_a_promoted_trial_on_a_shared_program_ends_bit_for_bit_where_it_does_on_
     monkeypatch.setattr(trial, "build", None)  # a promotion finds its model
     shared = [one.run(job) for job in jobs("shared", 3, resume_from="first")]
     monkeypatch.undo()
-    monkeypatch.setattr(trainer, "XLA_BREAK_EVEN", 300)
+    monkeypatch.setattr(compiled, "XLA_BREAK_EVEN", 300)
     for job, outcome in zip(jobs("own", 3), shared, strict=True):
         assert trial.Trainer(script, str(small_data)).run(job).history == outcome.history
         with np.load(tmp_path / "own" / job.state.name) as own, np.load(tmp_path / "shared" / job.state.name) as mine:
@@ -179,7 +179,7 @@ def test_a_fit_that_draws_draws_the_same_whether_or_not_a_model_was_built_before
     script = write_exercise(tmp_path, NEURON)
     drawn = []
 
-    def drawing_fit(*args, fit=trainer.fit, **kwargs):
+    def drawing_fit(*args, fit=compiled.fit, **kwargs):
         drawn.append(random.random())
         return fit(*args, **kwargs)
 
@@ -194,7 +194,7 @@ def test_a_fit_that_draws_draws_the_same_whether_or_not_a_model_was_built_before
             resume_from,
         )
 
-    monkeypatch.setattr(trainer, "fit", drawing_fit)
+    monkeypatch.setattr(compiled, "fit", drawing_fit)
     one, another = trial.Trainer(script, str(small_data)), trial.Trainer(script, str(small_data))
     one.run(job("first", 1, 1))
     one.run(job("first of another seed", 2, 1))

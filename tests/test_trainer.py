@@ -10,7 +10,8 @@ import pytest
 import search_hidden
 import search_multiclass
 import search_single
-from search import checkpoint, data, trainer
+from search.lab import data
+from search.training import checkpoint, compiled
 
 OPTIMIZERS = sorted({*search_single.OPTIMIZERS, *search_hidden.OPTIMIZERS, *search_multiclass.OPTIMIZERS})
 ACTIVATIONS = sorted({*search_hidden.ACTIVATIONS, *search_multiclass.ACTIVATIONS})
@@ -47,7 +48,7 @@ def network(optimizer="adam", activation="relu", middle=(), rate=0.003):
 def keras_fit(model, x, y, validation, epochs):
     history = {}
     for epoch in range(epochs):
-        order = trainer.epoch_order(len(x), (*SEED, epoch))
+        order = compiled.epoch_order(len(x), (*SEED, epoch))
         logs = model.fit(
             x[order],
             y[order],
@@ -77,9 +78,9 @@ def assert_same_training(ours, theirs, history, expected, tolerance=2e-5):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer_learns_what_keras_fit_learns(digits, optimizer, xla, monkeypatch):
     x, y, validation = digits
-    monkeypatch.setattr(trainer, "XLA_BREAK_EVEN", -1 if xla else trainer.NEVER)
+    monkeypatch.setattr(compiled, "XLA_BREAK_EVEN", -1 if xla else compiled.NEVER)
     ours, theirs = network(optimizer, rate=1e-3), network(optimizer, rate=1e-3)
-    history = trainer.fit(ours, x, y, batch_size=BATCH, epochs=2, validation_data=validation, seed=SEED).history
+    history = compiled.fit(ours, x, y, batch_size=BATCH, epochs=2, validation_data=validation, seed=SEED).history
     # Lion steps by the sign of a sum: where it is nearly zero, rounding decides, and one flip moves a weight by two steps
     tolerance = 4.1e-3 if optimizer == "lion" else 2e-5
     assert_same_training(ours, theirs, history, keras_fit(theirs, x, y, validation, 2), tolerance)
@@ -89,7 +90,7 @@ def test_every_optimizer_learns_what_keras_fit_learns(digits, optimizer, xla, mo
 def test_every_activation_learns_what_keras_fit_learns(digits, activation):
     x, y, validation = digits
     ours, theirs = network(activation=activation), network(activation=activation)
-    history = trainer.fit(ours, x, y, batch_size=BATCH, epochs=2, validation_data=validation, seed=SEED).history
+    history = compiled.fit(ours, x, y, batch_size=BATCH, epochs=2, validation_data=validation, seed=SEED).history
     assert_same_training(ours, theirs, history, keras_fit(theirs, x, y, validation, 2))
 
 
@@ -97,7 +98,7 @@ def test_dropout_and_batch_normalisation_draw_and_keep_what_keras_fit_does(digit
     x, y, validation = digits
     middle = (keras.layers.BatchNormalization, lambda: keras.layers.Dropout(0.3))
     ours, theirs = network(middle=middle), network(middle=middle)
-    history = trainer.fit(ours, x, y, batch_size=BATCH, epochs=2, validation_data=validation, seed=SEED).history
+    history = compiled.fit(ours, x, y, batch_size=BATCH, epochs=2, validation_data=validation, seed=SEED).history
     assert_same_training(ours, theirs, history, keras_fit(theirs, x, y, validation, 2), tolerance=1e-4)
 
 
@@ -107,7 +108,7 @@ def test_every_example_is_seen_once_an_epoch(digits, batch_size):
     x = np.arange(N, dtype=np.float32)[:, None]
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")])
     model.compile(keras.optimizers.SGD(1.0), loss=lambda y, p: -keras.ops.sum(p) / keras.ops.cast(1, "float32"))
-    trainer.fit(model, x, x, batch_size=batch_size, epochs=1, seed=SEED)
+    compiled.fit(model, x, x, batch_size=batch_size, epochs=1, seed=SEED)
     np.testing.assert_allclose(model.get_weights()[0], x.sum(), rtol=1e-5)
 
 
@@ -115,19 +116,19 @@ def test_every_example_is_seen_once_an_epoch(digits, batch_size):
 @pytest.mark.parametrize("middle", ["plain", "random"])
 def test_continuing_ends_bit_for_bit_where_going_through_does(digits, optimizer, middle, tmp_path, monkeypatch):
     x, y, validation = digits
-    monkeypatch.setattr(trainer, "XLA_BREAK_EVEN", 150)  # the second stretch is long enough for XLA
+    monkeypatch.setattr(compiled, "XLA_BREAK_EVEN", 150)  # the second stretch is long enough for XLA
     layers = () if middle == "plain" else (keras.layers.BatchNormalization, lambda: keras.layers.Dropout(0.3))
     common = {"batch_size": BATCH, "validation_data": validation, "seed": SEED, "milestones": (1, 4)}
     through = network(optimizer, middle=layers)
-    whole = trainer.fit(through, x, y, epochs=4, **common).history
+    whole = compiled.fit(through, x, y, epochs=4, **common).history
 
     first = network(optimizer, middle=layers)
-    part = trainer.fit(first, x, y, epochs=1, **common).history
+    part = compiled.fit(first, x, y, epochs=1, **common).history
     checkpoint.write(tmp_path / "state.npz", checkpoint.capture(first, part, {"of": "test"}))
     second = network(optimizer, middle=layers)
     state = checkpoint.read(tmp_path / "state.npz", {"of": "test"})
     checkpoint.restore(state, second)
-    rest = trainer.fit(second, x, y, epochs=4, initial_epoch=state.epochs, **common).history
+    rest = compiled.fit(second, x, y, epochs=4, initial_epoch=state.epochs, **common).history
 
     assert {name: part[name] + rest[name] for name in part} == whole
     for mine, reference in zip(second.variables, through.variables, strict=True):
@@ -151,10 +152,10 @@ def test_a_layer_that_is_random_at_inference_goes_on_bit_for_bit(digits, tmp_pat
 
     common = {"batch_size": BATCH, "validation_data": validation, "seed": SEED}
     through, first, second = make(), make(), make()
-    whole = trainer.fit(through, x, y, epochs=2, **common).history
-    part = trainer.fit(first, x, y, epochs=1, **common).history
+    whole = compiled.fit(through, x, y, epochs=2, **common).history
+    part = compiled.fit(first, x, y, epochs=1, **common).history
     checkpoint.restore(checkpoint.capture(first, part, {}), second)
-    rest = trainer.fit(second, x, y, epochs=2, initial_epoch=1, **common).history
+    rest = compiled.fit(second, x, y, epochs=2, initial_epoch=1, **common).history
     assert {name: part[name] + rest[name] for name in part} == whole
 
 
@@ -167,7 +168,7 @@ def test_callbacks_hear_of_every_epoch_and_can_stop(digits):
     stop = keras.callbacks.LambdaCallback(on_epoch_end=stop_after_two)
     halve = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
     model = network()
-    history = trainer.fit(model, x, y, epochs=9, validation_data=validation, callbacks=[stop, halve], seed=SEED)
+    history = compiled.fit(model, x, y, epochs=9, validation_data=validation, callbacks=[stop, halve], seed=SEED)
     assert history.epoch == [0, 1]
     assert float(model.optimizer.learning_rate) == pytest.approx(0.00075)
 
@@ -188,21 +189,21 @@ class EveryBatch(keras.callbacks.Callback):
 def test_what_an_epoch_in_one_program_cannot_do_is_refused(digits, change, message):
     x, y, _ = digits
     with pytest.raises(ValueError, match=message):
-        trainer.fit(network(), x, y, **change)
+        compiled.fit(network(), x, y, **change)
 
 
 def test_a_model_that_is_not_compiled_is_refused(digits):
     x, y, _ = digits
     with pytest.raises(ValueError, match="is not compiled"):
-        trainer.fit(keras.Sequential([keras.Input((28, 28)), keras.layers.Flatten()]), x, y)
+        compiled.fit(keras.Sequential([keras.Input((28, 28)), keras.layers.Flatten()]), x, y)
 
 
 def test_order_is_a_permutation_decided_by_seed_trial_and_epoch():
-    order = trainer.epoch_order(1000, (1, 2, 3))
+    order = compiled.epoch_order(1000, (1, 2, 3))
     assert sorted(order) == list(range(1000))
-    assert (order == trainer.epoch_order(1000, (1, 2, 3))).all()
+    assert (order == compiled.epoch_order(1000, (1, 2, 3))).all()
     others = [(0, 2, 3), (1, 3, 3), (1, 2, 4), (1, 2)]
-    assert all((order != trainer.epoch_order(1000, other)).mean() > 0.9 for other in others)
+    assert all((order != compiled.epoch_order(1000, other)).mean() > 0.9 for other in others)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +211,7 @@ def test_order_is_a_permutation_decided_by_seed_trial_and_epoch():
     [(2000, (1, 3, 9, 27), 9), (2000, (100,), 0), (10, (100,), float("inf")), (21_000, (1, 3), 0)],
 )
 def test_xla_begins_with_the_first_stretch_that_is_long_enough(updates, milestones, epoch):
-    assert trainer.first_xla_epoch(updates, milestones, 20_000) == epoch
+    assert compiled.first_xla_epoch(updates, milestones, 20_000) == epoch
 
 
 def test_updates_count_each_weight_and_the_optimizer_s_elements():
@@ -219,31 +220,31 @@ def test_updates_count_each_weight_and_the_optimizer_s_elements():
     for model in (sgd, adam):
         model.optimizer.build(model.trainable_variables)
     steps = N // BATCH
-    assert trainer.xla_updates(sgd, N, BATCH) == pytest.approx(steps * 8, rel=1e-3)
-    expected = steps * (8 + 2 * weights / trainer.ELEMENTS_LIKE_A_WEIGHT)  # two moments
-    assert trainer.xla_updates(adam, N, BATCH) == pytest.approx(expected, rel=1e-3)
+    assert compiled.xla_updates(sgd, N, BATCH) == pytest.approx(steps * 8, rel=1e-3)
+    expected = steps * (8 + 2 * weights / compiled.ELEMENTS_LIKE_A_WEIGHT)  # two moments
+    assert compiled.xla_updates(adam, N, BATCH) == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize(
     ("graph", "xla", "expected"),
     [
         ([0.5, 0.25], [1.5, 0.15, 0.05], 1000 * (1.45 - 0.25) / 0.2),  # far from the usual: what was measured
-        ([0.5, 0.45], [4.3, 0.2, 0.4], trainer.XLA_BREAK_EVEN),  # near it: the usual, whatever the noise
-        ([0.5, 0.25], [1.5, 0.3, 0.3], trainer.XLA_BREAK_EVEN),  # hardly slower: that may be chance
-        ([0.5, 0.25], [1.5, 0.6, 0.6], trainer.NEVER),
-        ([0.9, 0.25], [0.6, 0.15, 0.15], trainer.XLA_BREAK_EVEN),  # compiling for less than nothing: disturbed
+        ([0.5, 0.45], [4.3, 0.2, 0.4], compiled.XLA_BREAK_EVEN),  # near it: the usual, whatever the noise
+        ([0.5, 0.25], [1.5, 0.3, 0.3], compiled.XLA_BREAK_EVEN),  # hardly slower: that may be chance
+        ([0.5, 0.25], [1.5, 0.6, 0.6], compiled.NEVER),
+        ([0.9, 0.25], [0.6, 0.15, 0.15], compiled.XLA_BREAK_EVEN),  # compiling for less than nothing: disturbed
     ],
 )
 def test_break_even_is_the_usual_unless_the_machine_is_far_from_it(graph, xla, expected):
-    assert trainer.measured_break_even(1000, graph, xla) == pytest.approx(expected)
+    assert compiled.measured_break_even(1000, graph, xla) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("xla", [False, True])
 def test_a_program_that_is_dropped_leaves_no_graph_behind(digits, xla):
     """TensorFlow's registry of gradients kept each one: 3 MB a trial."""
     x, y, validation = digits
-    program = trainer.Program(network(activation="silu"), x, y, validation)  # its activation has a custom gradient
-    program.run(trainer.epoch_order(N, SEED), BATCH, xla)
+    program = compiled.Program(network(activation="silu"), x, y, validation)  # its activation has a custom gradient
+    program.run(compiled.epoch_order(N, SEED), BATCH, xla)
     traced = [program._graph, program._evaluate._graph, *program._xla.values()]
     graphs = [weakref.ref(concrete.graph) for concrete in traced]
     assert all(graph() for graph in graphs)

@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.figures import script
 from benchmarks.peers.task import FACTOR, PROCESSES, examples, result
-from search import exercise
+from search.lab import exercise
 
 
 def search(task: argparse.Namespace) -> dict[str, float]:
@@ -93,7 +93,7 @@ def _keras_model(task: argparse.Namespace) -> tuple[Callable[[Any], Any], Callab
     import tensorflow as tf
     from optuna_integration import KerasPruningCallback
 
-    from search.trial import build
+    from search.training.trial import build
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)

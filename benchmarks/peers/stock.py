@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.figures import script
 from benchmarks.peers.task import FACTOR, examples, result
-from search import exercise
+from search.lab import exercise
 
 
 def search(task: argparse.Namespace) -> dict[str, float]:

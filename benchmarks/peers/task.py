@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from benchmarks.figures import script
-from search import data, exercise
+from search.lab import data, exercise
 
 FACTOR = 3  # Hyperband's eta, and halving's
 PROCESSES = 2

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from search import store
+from search import files
 from search.errors import RequestError, WorkError
-from search.summary import format_value
-from search.trial import Job, Outcome
-from search.workers import Workers, run_all
+from search.report.console import format_value
+from search.training.trial import Job, Outcome
+from search.workers.local import Workers, run_all
 
 SWEEPING = 2  # sets the seeds of sweeps apart from those of trials and of retraining
 VALUES_OF_A_RANGE = 7
@@ -72,7 +72,7 @@ def sweep(
         retuned, candidates: a hyper-parameter that takes, for each value, the candidate with the best validation
             accuracy after the first seed's training; None where none is.
         folder: the ``sweeps`` folder; the states in it let an interrupted sweep go on.
-        epochs, seeds, seed, xla_break_even, watch: as in :func:`search.retrain.retrain`.
+        epochs, seeds, seed, xla_break_even, watch: as in :func:`search.lab.retrain.retrain`.
 
     Returns:
         The rows, a training that failed has NaN for its figures; and the chosen candidate of each value.
@@ -123,5 +123,5 @@ def sweep(
                 outcome.epoch_seconds[1:] or outcome.epoch_seconds or (math.nan,)
             )
         rows.append({"value": one.hyperparameters[name], "seed": one.seed[-1], **figures})
-    store.write_csv(folder / f"{name}.csv", COLUMNS, rows)
+    files.write_csv(folder / f"{name}.csv", COLUMNS, rows)
     return rows, {str(value): setting[retuned] for value, setting in chosen.items() if retuned}

@@ -11,22 +11,22 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from search import evidence, store
+from search import files, results
 
 FIGURES = ("val_accuracy", "val_loss")
 
 
 def as_csv(folder: Path) -> str:
     """``trials.csv``, checked."""
-    evidence.read_search(folder)
+    results.read_search(folder)
     return (folder / "trials.csv").read_text(encoding="utf-8")
 
 
 def as_json(folder: Path) -> str:
     """The best configuration and every trial, checked."""
-    searched = evidence.read_search(folder)
+    searched = results.read_search(folder)
     best = None if searched.best is None else vars(searched.best)
-    return json.dumps({"best": best, "trials": store.read_csv(folder / "trials.csv")}, indent=1)
+    return json.dumps({"best": best, "trials": files.read_csv(folder / "trials.csv")}, indent=1)
 
 
 def print_summary(folder: Path, console: Console, top: int = 10) -> None:
@@ -35,8 +35,8 @@ def print_summary(folder: Path, console: Console, top: int = 10) -> None:
     Raises:
         WorkError: the folder's files are missing or damaged.
     """
-    searched = evidence.read_search(folder)
-    with evidence.reading(folder / "run.json", "the record of a search", f"run '{searched.command('search')}' again"):
+    searched = results.read_search(folder)
+    with results.reading(folder / "run.json", "the record of a search", f"run '{searched.command('search')}' again"):
         step = searched.steps["search"]
         spent = f"{step['epochs_trained']} epochs in {step['seconds']:.0f} s"
         space, complete = _space_table(step["space"]), bool(step["complete"])
@@ -77,7 +77,7 @@ def describe_domain(hp: Mapping[str, Any]) -> str:
     return f"{words}, log scale" if hp["sampling"] == "log" else words
 
 
-def _trials_table(title: str, trials: list[evidence.Trial]) -> Table:
+def _trials_table(title: str, trials: list[results.Trial]) -> Table:
     table = _table(title)
     for column in ("trial", "epochs", *FIGURES):
         table.add_column(column, justify="right")
@@ -97,11 +97,11 @@ def _space_table(space: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _budget_table(searched: evidence.Exercise) -> Table:
+def _budget_table(searched: results.Exercise) -> Table:
     table = _table("Where the budget went")
     for column in ("bracket", "rung", "trials", "to epoch", "epochs", "seconds", f"best {searched.objective}"):
         table.add_column(column, justify="right")
-    rungs: dict[tuple[int, int], list[evidence.Trial]] = {}
+    rungs: dict[tuple[int, int], list[results.Trial]] = {}
     for trial in searched.trials:
         rungs.setdefault((-(trial.bracket or 0), trial.round or 0), []).append(trial)
     for (bracket, rung), trials in sorted(rungs.items()):

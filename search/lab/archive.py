@@ -8,9 +8,21 @@ import re
 import tarfile
 from pathlib import Path
 
+from search import files
 from search.errors import RequestError
 
-CODE = ("*.py", "*.cfg", "*.toml", "*.txt", "*.md", "Makefile", "search/*", "tests/*", "benchmarks/*", "docs/*")
+CODE = (
+    "*.py",
+    "*.cfg",
+    "*.toml",
+    "*.txt",
+    "*.md",
+    "Makefile",
+    "search/**/*",
+    "tests/**/*",
+    "benchmarks/**/*",
+    "docs/**/*",
+)
 FROM_RESULTS = ("report.html", "*.csv", "*.json", "summary.txt", "plots/*.png")
 
 
@@ -31,7 +43,7 @@ def archive(owner: str, project: Path, results: Path, target: Path) -> Path:
     if not (results / "report.html").is_file():
         raise RequestError(f"{results / 'report.html'} is not there; run `python -m search report` before the archive")
     name = f"{owner}_Lab3_DLCV"
-    files = {
+    members = {
         path.relative_to(project).as_posix(): path
         for pattern in CODE
         for path in project.glob(pattern)
@@ -41,16 +53,14 @@ def archive(owner: str, project: Path, results: Path, target: Path) -> Path:
         for pattern in (*FROM_RESULTS, "retrain/*", "sweeps/*.csv"):
             for path in folder.glob(pattern):
                 if path.is_file():
-                    files[(Path("results") / path.relative_to(results)).as_posix()] = path
+                    members[(Path("results") / path.relative_to(results)).as_posix()] = path
     memory = io.BytesIO()
     with tarfile.open(fileobj=memory, mode="w:bz2") as tar:
-        for inside, path in sorted(files.items()):
-            if not path.name.startswith("."):
+        for inside, path in sorted(members.items()):
+            if not path.name.startswith(".") and "__pycache__" not in path.parts:
                 tar.add(path, f"{name}/{inside}", recursive=False, filter=_anonymous)
-    from search import store
-
     path = target / f"{name}.tar.bz2"
-    store.write_bytes(path, memory.getvalue())
+    files.write_bytes(path, memory.getvalue())
     return path
 
 

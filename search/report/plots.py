@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
-from search import formats
-from search.store import write_bytes
+from search.files import write_bytes
+from search.report import figures
 
 # Okabe and Ito's colours: told apart with any colour vision, and in grey by the line styles.
 START, TUNED = "#D55E00", "#0072B2"
@@ -147,7 +147,7 @@ def search_progress(
             "linewidth": 0.5,
             "zorder": 3,
         }
-        axes.scatter(budget[chosen], score[chosen], label=formats.plural(level, "epoch"), **style)
+        axes.scatter(budget[chosen], score[chosen], label=figures.plural(level, "epoch"), **style)
     _mark_edge(axes, budget, outside, ~finite, maximise)
     if finite.any():
         best = (np.fmax if maximise else np.fmin).accumulate(np.where(finite, score, np.nan))
@@ -197,12 +197,12 @@ def effects(
             known = score[members][np.isfinite(score[members])]
             if known.size:
                 axes.hlines(np.median(known), spot - 0.32, spot + 0.32, color=INK, linewidth=1.4, zorder=2)
-        axes.set_title(formats.words(name))
+        axes.set_title(figures.words(name))
     for row in panels:
         _objective_axis(row[0], objective)
     for axes in panels.flat[len(settings) :]:
         axes.set_axis_off()
-    handles = [_dot(_epoch_colour(level, levels), formats.plural(level, "epoch")) for level in levels]
+    handles = [_dot(_epoch_colour(level, levels), figures.plural(level, "epoch")) for level in levels]
     handles.append(Line2D([], [], color=INK, linewidth=1.4, label="median"))
     if outside.any():
         side = "below" if maximise else "above"
@@ -230,7 +230,7 @@ def confusion(matrices: Mapping[str, NDArray[np.int64]], classes: Sequence[str])
         for (row, column), number in np.ndenumerate(matrix):
             share = shares[name][row, column]
             dark = off[row, column] and share > 0.72 * worst
-            text = f"{number:,}\n{formats.percent(share, 1)}" if few else str(number)
+            text = f"{number:,}\n{figures.percent(share, 1)}" if few else str(number)
             colour = "white" if dark else MUTED if not off[row, column] or number == 0 else INK
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=10 if few else 7.5)
         axes.set_facecolor("#edf0f2")
@@ -240,7 +240,7 @@ def confusion(matrices: Mapping[str, NDArray[np.int64]], classes: Sequence[str])
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         axes.set_xlabel("predicted")
-        axes.set_title(f"{METHODS[name][0].capitalize()} model: {formats.count(matrix[off].sum())} misread")
+        axes.set_title(f"{METHODS[name][0].capitalize()} model: {figures.count(matrix[off].sum())} misread")
     panels[0].set_ylabel("true")
     return figure
 
@@ -286,18 +286,18 @@ def sweep(name: str, values: Sequence[object], measures: Mapping[str, Sequence[A
     panels = figure.subplots(1, 3)
     titles = {"val_accuracy": "Validation accuracy", "loss": "Training loss", "seconds_per_epoch": "Seconds an epoch"}
     for axes, (measure, title) in zip(panels, titles.items(), strict=True):
-        seeds = [np.asarray(figures, float) for figures in measures[measure]]
-        finite = [figures[np.isfinite(figures)] for figures in seeds]
-        repeated = [(x, figures) for x, figures in enumerate(finite) if len(figures) > 1]
+        seeds = [np.asarray(measured, float) for measured in measures[measure]]
+        finite = [measured[np.isfinite(measured)] for measured in seeds]
+        repeated = [(x, measured) for x, measured in enumerate(finite) if len(measured) > 1]
         if repeated:
-            deviations = [figures.std(ddof=1) for _, figures in repeated]
-            means = [figures.mean() for _, figures in repeated]
+            deviations = [measured.std(ddof=1) for _, measured in repeated]
+            means = [measured.mean() for _, measured in repeated]
             bars: dict[str, Any] = {"fmt": "none", "ecolor": TUNED, "elinewidth": 1.2, "capsize": 3}
             axes.errorbar([x for x, _ in repeated], means, yerr=deviations, **bars)
-        for x, figures in repeated:
-            offsets = 0.24 + 0.05 * (np.arange(len(figures)) - (len(figures) - 1) / 2)
-            axes.scatter(x + offsets, figures, s=9, color="#7fb8dc", linewidth=0, zorder=2)
-        centres = [(x, float(figures.mean())) for x, figures in enumerate(finite) if len(figures)]
+        for x, measured in repeated:
+            offsets = 0.24 + 0.05 * (np.arange(len(measured)) - (len(measured) - 1) / 2)
+            axes.scatter(x + offsets, measured, s=9, color="#7fb8dc", linewidth=0, zorder=2)
+        centres = [(x, float(measured.mean())) for x, measured in enumerate(finite) if len(measured)]
         if centres:
             numeric = not any(isinstance(value, str) for value in values)
             line: dict[str, Any] = {
@@ -307,7 +307,7 @@ def sweep(name: str, values: Sequence[object], measures: Mapping[str, Sequence[A
                 "linewidth": 0.9,
             }
             axes.plot(*zip(*centres, strict=True), color=TUNED, zorder=3, **line)
-        axes.set_xticks(range(len(values)), [formats.value(value) for value in values])
+        axes.set_xticks(range(len(values)), [figures.value(value) for value in values])
         axes.set_xlim(-0.5, len(values) - 0.5)
         axes.xaxis.grid(False)
         _tilt(axes, values)
@@ -315,16 +315,16 @@ def sweep(name: str, values: Sequence[object], measures: Mapping[str, Sequence[A
         for tick, value in zip(axes.get_xticklabels(), values, strict=True):
             if value == start:
                 tick.set(color=START, fontweight="bold")
-        axes.set_xlabel(formats.words(name))
+        axes.set_xlabel(figures.words(name))
         axes.set_title(title)
         _measure_axis(axes, measure, np.concatenate(finite))
-    n = max(len(np.asarray(figures)) for figures in measures["loss"])
+    n = max(len(np.asarray(measured)) for measured in measures["loss"])
     handles = [_dot(TUNED, f"mean of {n} seeds" if n > 1 else "one seed")]
     if n > 1:
         bar = Line2D([], [], color=TUNED, marker="|", markersize=9, linestyle="none", label="± 1 standard deviation")
         handles += [bar, _dot("#7fb8dc", "each seed")]
     if start in values:
-        handles.append(Line2D([], [], linestyle="none", label=f"{formats.value(start)}: the starting model's value"))
+        handles.append(Line2D([], [], linestyle="none", label=f"{figures.value(start)}: the starting model's value"))
     legend = figure.legend(handles=handles, loc="outside upper center", ncols=4)
     if start in values:
         legend.get_texts()[-1].set(color=START, fontweight="bold")
@@ -343,9 +343,9 @@ def _curves(axes: Axes, histories: Mapping[str, History], measure: str) -> None:
     for method, history in histories.items():
         epoch = np.asarray(history["epoch"], float)
         for prefix, (_, style, width) in SPLITS.items():
-            figures = np.asarray(history[prefix + measure], float)
-            axes.plot(epoch, figures, color=METHODS[method][1], linestyle=style, linewidth=width)
-            settled.append(figures[min(len(figures) - 1, max(1, len(figures) // 20)) :])
+            measured = np.asarray(history[prefix + measure], float)
+            axes.plot(epoch, measured, color=METHODS[method][1], linestyle=style, linewidth=width)
+            settled.append(measured[min(len(measured) - 1, max(1, len(measured) // 20)) :])
             highest = max(highest, epoch[-1])
     axes.set_xlim(min(1, highest - 1), highest)
     axes.xaxis.set_major_locator(ticks.MaxNLocator(6, integer=True))
@@ -375,11 +375,11 @@ def _label_ends(axes: Axes, histories: Mapping[str, History], measure: str) -> N
     labels: list[tuple[float, str, str, str]] = []
     for method, history in histories.items():
         for prefix, (split, _, _) in SPLITS.items():
-            figures = np.asarray(history[prefix + measure], float)
+            measured = np.asarray(history[prefix + measure], float)
             name = f"{METHODS[method][0]}, {split}"
-            if np.isfinite(figures[-1]):
-                height = axes.transAxes.inverted().transform(axes.transData.transform((0, figures[-1])))[1]
-                labels.append((float(np.clip(height, 0, 1)), name, formats.metric(measure, figures[-1]), method))
+            if np.isfinite(measured[-1]):
+                height = axes.transAxes.inverted().transform(axes.transData.transform((0, measured[-1])))[1]
+                labels.append((float(np.clip(height, 0, 1)), name, figures.metric(measure, measured[-1]), method))
             else:
                 labels.append((0.5, name, DIVERGED, method))
     labels.sort()
@@ -458,10 +458,10 @@ def _note_edge(
     if outside.any():
         extreme = scores[outside].min() if maximise else scores[outside].max()
         mark, side, worst = ("▼", "below", "lowest") if maximise else ("▲", "above", "highest")
-        figure = formats.metric(objective, float(extreme))
-        notes.append(f"{mark} {formats.plural(int(outside.sum()), 'trial')} {side} the axis, {worst} {figure}")
+        figure = figures.metric(objective, float(extreme))
+        notes.append(f"{mark} {figures.plural(int(outside.sum()), 'trial')} {side} the axis, {worst} {figure}")
     if failed.any():
-        notes.append(f"{formats.TIMES} {formats.plural(int(failed.sum()), 'trial')} without a score")
+        notes.append(f"{figures.TIMES} {figures.plural(int(failed.sum()), 'trial')} without a score")
     box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5, "alpha": 0.85}
     if notes:
         style: dict[str, Any] = {"ha": "right", "color": MUTED, "fontsize": 8.5, "bbox": box, "zorder": 4}
@@ -488,7 +488,7 @@ def _value_axis(axes: Axes, column: Sequence[object]) -> tuple[NDArray[np.float6
         return numbers, []
     choices.sort(key=(lambda value: float(str(value))) if numeric else str)
     place = {value: i for i, value in enumerate(choices)}
-    axes.set_xticks(range(len(choices)), [formats.value(value) for value in choices])
+    axes.set_xticks(range(len(choices)), [figures.value(value) for value in choices])
     axes.set_xlim(-0.6, len(choices) - 0.4)
     axes.xaxis.grid(False)
     _tilt(axes, choices)
@@ -502,7 +502,7 @@ def _value_axis(axes: Axes, column: Sequence[object]) -> tuple[NDArray[np.float6
 
 def _tilt(axes: Axes, values: Sequence[object]) -> None:
     """Turn the tick labels of many or long choices, where two neighbours would run into each other."""
-    lengths = [len(formats.value(value)) for value in values]
+    lengths = [len(figures.value(value)) for value in values]
     closest = max((sum(pair) / 2 for pair in pairwise(lengths)), default=0)
     if closest + 1 > 30 / len(values):  # characters that fit into a third of the report's width
         axes.tick_params(axis="x", labelrotation=35)
@@ -510,27 +510,27 @@ def _tilt(axes: Axes, values: Sequence[object]) -> None:
             tick.set(ha="right", rotation_mode="anchor")
 
 
-def _measure_axis(axes: Axes, measure: str, figures: NDArray[np.float64]) -> None:
+def _measure_axis(axes: Axes, measure: str, measured: NDArray[np.float64]) -> None:
     if measure == "val_accuracy":
         _percent_axis(axes)
-    elif figures.size and figures.min() > 0 and figures.max() > 10 * figures.min():
-        _log(axes, "y", figures)
+    elif measured.size and measured.min() > 0 and measured.max() > 10 * measured.min():
+        _log(axes, "y", measured)
         axes.set_title(f"{axes.get_title(loc='left')} (log)")
-    elif figures.size:
-        axes.set_ylim(0, 1.08 * figures.max())
+    elif measured.size:
+        axes.set_ylim(0, 1.08 * measured.max())
 
 
 def _objective_axis(axes: Axes, objective: str) -> None:
-    axes.set_ylabel(formats.words(objective))
+    axes.set_ylabel(figures.words(objective))
     if "accuracy" in objective:
         _percent_axis(axes)
 
 
-def _log(axes: Axes, which: str, figures: NDArray[np.float64]) -> None:
+def _log(axes: Axes, which: str, measured: NDArray[np.float64]) -> None:
     """A log axis with plain numbers at 1, 2 and 5 (at the decades alone where there are many)."""
     axes.set(**{f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
-    decades = np.log10(figures.max() / figures.min())
+    decades = np.log10(measured.max() / measured.min())
     steps = (1.0, 2.0, 5.0) if decades < (1.6 if which == "x" else 2.2) else (1.0,)
     axis.set_major_locator(ticks.LogLocator(10, subs=steps, numticks=8))
     axis.set_major_formatter(ticks.FuncFormatter(lambda figure, _: f"{figure:g}"))
@@ -539,13 +539,13 @@ def _log(axes: Axes, which: str, figures: NDArray[np.float64]) -> None:
 
 def _certainty(probability: float) -> str:
     if probability >= 0.9995:
-        return f">{formats.NBSP}{formats.percent(0.999, 1)}"
-    return formats.percent(probability, 1 if probability >= 0.995 else 0)
+        return f">{figures.NBSP}{figures.percent(0.999, 1)}"
+    return figures.percent(probability, 1 if probability >= 0.995 else 0)
 
 
 def _percent_axis(axes: Axes) -> None:
     axes.yaxis.set_major_locator(ticks.MaxNLocator(7, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_formatter(ticks.FuncFormatter(lambda share, _: f"{round(100 * share, 4):g}{formats.NBSP}%"))
+    axes.yaxis.set_major_formatter(ticks.FuncFormatter(lambda share, _: f"{round(100 * share, 4):g}{figures.NBSP}%"))
 
 
 def _epoch_colour(level: int, levels: Sequence[int]) -> str:

@@ -42,10 +42,10 @@ class HyperModel:
     def fit(
         self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any
     ) -> keras.callbacks.History:
-        """Trains ``model`` with the batch size in ``hp`` (32 where the space has none); see :func:`search.trainer.fit`."""
-        from search import trainer
+        """Trains ``model`` with the batch size in ``hp`` (32 where the space has none); see :func:`search.training.compiled.fit`."""
+        from search.training import compiled
 
-        return trainer.fit(model, *args, batch_size=hp.values.get("batch_size", 32), **kwargs)
+        return compiled.fit(model, *args, batch_size=hp.values.get("batch_size", 32), **kwargs)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Exercise:
         Raises:
             RequestError: a field holds something else than it should.
         """
-        from search.data import TASKS
+        from search.lab.data import TASKS
 
         hypermodel, sweeps, epochs, limit = self.hypermodel, self.sweeps, self.max_epochs, self.trial_seconds
         kind = hypermodel.__name__ if isinstance(hypermodel, type) else type(hypermodel).__name__

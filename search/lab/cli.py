@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from search.errors import RequestError, WorkError
-from search.exercise import Exercise
+from search.lab.exercise import Exercise
 
 if TYPE_CHECKING:
-    from search.session import Session
+    from search.lab.session import Session
 
 VERBS = {
     "search": "explore the space",
@@ -56,7 +56,7 @@ def main(exercise: Exercise) -> NoReturn:
 
 def exercise_command(exercise: Exercise, script: Path) -> click.Command:
     """The command line of the exercise that ``script`` defines."""
-    from search import steps
+    from search.lab import commands
 
     @click.pass_context
     def command(context: click.Context, /, verb: str | None, name: str | None, **flags: Any) -> None:
@@ -64,10 +64,10 @@ def exercise_command(exercise: Exercise, script: Path) -> click.Command:
         quick = flags["quick"]
         session = _session(exercise, script, flags)
         if verb == "summary":
-            steps.show_summary(session, "csv" if flags["csv"] else "json" if flags["json"] else "text")
+            commands.show_summary(session, "csv" if flags["csv"] else "json" if flags["json"] else "text")
             return
         if verb == "report":
-            steps.report(session)
+            commands.report(session)
             return
         if flags["max_epochs"] is None:
             flags["max_epochs"] = 3 if quick else exercise.max_epochs
@@ -79,18 +79,18 @@ def exercise_command(exercise: Exercise, script: Path) -> click.Command:
         sweep_flags = {"seeds": seeds, "held_from": flags["held_from"], "most_values": 3 if quick else None}
         with session.held(flags["fresh"]):
             if verb in (None, "search"):
-                steps.search(session, **search_flags)
+                commands.search(session, **search_flags)
             if verb is None:
-                steps.show_summary(session, "text")
+                commands.show_summary(session, "text")
             if verb in (None, "retrain"):
-                steps.retrain(session, epochs=epochs, seeds=seeds)
+                commands.retrain(session, epochs=epochs, seeds=seeds)
             if verb is None:
                 for swept in exercise.sweeps:
-                    steps.sweep(session, swept, epochs=1 if quick else SWEEP_EPOCHS, **sweep_flags)
-                steps.report(session)
+                    commands.sweep(session, swept, epochs=1 if quick else SWEEP_EPOCHS, **sweep_flags)
+                commands.report(session)
             if verb == "sweep":
                 assert name is not None
-                steps.sweep(session, name, epochs=flags["epochs"] or (1 if quick else SWEEP_EPOCHS), **sweep_flags)
+                commands.sweep(session, name, epochs=flags["epochs"] or (1 if quick else SWEEP_EPOCHS), **sweep_flags)
 
     verbs = "\n".join(f"  {verb:8} {what}" for verb, what in VERBS.items())
     text = f"\b\n{exercise.title}: {exercise.question}\n\n\b\n{verbs}\n\nWithout a verb: all of it."
@@ -140,7 +140,7 @@ def lab_command() -> click.Group:
     @where
     def report(results: Path) -> None:
         """Write results/report.html over every exercise that has results."""
-        from search.report import write_lab_report
+        from search.report.page import write_lab_report
 
         click.echo(f"The lab report is {write_lab_report(results)}")
 
@@ -149,9 +149,9 @@ def lab_command() -> click.Group:
     @where
     def archive(owner: str, results: Path) -> None:
         """Write LASTNAME_firstname_Lab3_DLCV.tar.bz2: the code and the reports."""
-        from search.archive import archive, size_mib
+        from search.lab.archive import archive, size_mib
 
-        path = archive(owner, Path(__file__).resolve().parent.parent, results, Path.cwd())
+        path = archive(owner, Path(__file__).resolve().parents[2], results, Path.cwd())
         click.echo(f"The hand-in is {path.name}, {size_mib(path):.1f} MiB")
 
     return group
@@ -204,7 +204,7 @@ def run(command: click.Command, name: str) -> NoReturn:
 def _session(exercise: Exercise, script: Path, flags: dict[str, Any]) -> Session:
     from rich.console import Console
 
-    from search.session import Session
+    from search.lab.session import Session
 
     cluster, workers = flags["cluster"], flags["workers"]
     if workers is None and cluster is None:

@@ -9,10 +9,10 @@ from typing import Any
 
 from rich.table import Table
 
-from search import summary
-from search.progress import Progress, duration
-from search.session import Session
-from search.space import own_values
+from search.lab.session import Session
+from search.oracles.space import own_values
+from search.report import console
+from search.report.progress import Progress, duration
 
 
 def print_plan(
@@ -54,7 +54,7 @@ def print_metrics(session: Session, metrics: dict[str, Any]) -> None:
 
 
 def print_sweep(session: Session, name: str, rows: list[dict[str, Any]], chosen: dict[str, Any]) -> None:
-    """Prints the mean of each value's seeds; ``rows`` and ``chosen`` are from :func:`search.sweep.sweep`."""
+    """Prints the mean of each value's seeds; ``rows`` and ``chosen`` are from :func:`search.lab.sweep.sweep`."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     retuned = session.exercise.retuned.get(name)
     for column in (f"{name}, {retuned}" if retuned else name, "validation accuracy", "±", "loss", "seconds an epoch"):
@@ -63,7 +63,7 @@ def print_sweep(session: Session, name: str, rows: list[dict[str, Any]], chosen:
         group = [row for row in rows if row["value"] == value]
         accuracies = [row["val_accuracy"] for row in group]
         table.add_row(
-            ", ".join(map(summary.format_value, (value, *([chosen[str(value)]] if chosen else [])))),
+            ", ".join(map(console.format_value, (value, *([chosen[str(value)]] if chosen else [])))),
             f"{statistics.fmean(accuracies):.4f}",
             f"{statistics.stdev(accuracies):.4f}" if len(accuracies) > 1 else "-",
             f"{statistics.fmean(row['loss'] for row in group):.4g}",
@@ -74,7 +74,7 @@ def print_sweep(session: Session, name: str, rows: list[dict[str, Any]], chosen:
 
 def event(trial: Any, best: Any) -> str:
     """The plain line of a trial that has ended."""
-    values = summary.one_line(own_values(trial.hyperparameters.values))
+    values = console.one_line(own_values(trial.hyperparameters.values))
     if trial.status == "FAILED":
         return f"trial {trial.trial_id} failed: {trial.message}; {values}"
     epochs = trial.hyperparameters.values.get("tuner/epochs") or len(trial.metrics.get_history("loss"))
@@ -86,11 +86,11 @@ def best_line(best: Any) -> str:
     """The best trial and its configuration; empty before there is one."""
     if best is None:
         return ""
-    return f"Best so far: {best.score:.4f}, {summary.one_line(own_values(best.hyperparameters.values))}"
+    return f"Best so far: {best.score:.4f}, {console.one_line(own_values(best.hyperparameters.values))}"
 
 
 def watch(progress: Progress) -> Callable[[Any, Any], None]:
-    """Tells ``progress`` of each job that ends, as :func:`search.workers.run_all` asks."""
+    """Tells ``progress`` of each job that ends, as :func:`search.workers.local.run_all` asks."""
 
     def watch(job: Any, outcome: Any) -> None:
         if not outcome.completed:

@@ -15,11 +15,11 @@ from typing import Any
 import keras_tuner
 import numpy as np
 
-from search import provenance, store
+from search import files, provenance
 from search.errors import RequestError, WorkError, first_line
-from search.space import own_values
-from search.trial import Job, Outcome
-from search.workers import Losses, Workers, result
+from search.oracles.space import own_values
+from search.training.trial import Job, Outcome
+from search.workers.local import Losses, Workers, result
 
 SECONDS_BETWEEN_PROJECTS = 2.0  # or more, so that it stays within 1 % of the time however long the search
 
@@ -52,13 +52,13 @@ def search(
     """Runs the search to its end, or goes on with one that was interrupted.
 
     Args:
-        oracle: one of :mod:`search.strategy`'s, fresh: the known outcomes are told to it again.
+        oracle: one of :mod:`search.oracles.hyperband`'s, fresh: the known outcomes are told to it again.
         workers: where the trials run.
         folder: the exercise's results folder; the KerasTuner project is ``search`` in it.
         seed: the trials' seeds derive from it.
         watch: called after each trial.
         known: the outcomes of trials that have ended before, from :func:`known_outcomes`.
-        xla_break_even: see :class:`search.trial.Job`.
+        xla_break_even: see :class:`search.training.trial.Job`.
 
     Raises:
         RequestError: the known outcomes are of another search; nothing is written.
@@ -117,11 +117,11 @@ def write_project(oracle: Any, folder: Path) -> None:
     """Writes what follows from the trials: KerasTuner's oracle file, ``trials.csv`` and ``best.json``."""
     oracle.write_project()
     columns, rows = trial_rows(oracle)
-    store.write_csv(folder / "trials.csv", columns, rows)
+    files.write_csv(folder / "trials.csv", columns, rows)
     trial = best_trial(oracle)
     if trial is not None:
         values = trial.hyperparameters.values
-        store.write_json(
+        files.write_json(
             folder / "best.json",
             {
                 "trial_id": trial.trial_id,
@@ -240,14 +240,14 @@ def known_outcomes(folder: Path, oracle: Any, say: Callable[[str], None]) -> dic
             state = json.loads(path.read_text(encoding="utf-8"))
             if "sha256" not in state:
                 raise ValueError("it has no checksum: an older version wrote it")
-            if store.seal(state) != state:
+            if files.seal(state) != state:
                 raise ValueError("its checksum does not fit")
             if path.parent.name != f"trial_{state['trial_id']}":
                 raise ValueError(f"it is of trial {state['trial_id']}")
             ended = _known(state, oracle.objective.name)
             mark = state["search"]
         except Exception as error:  # whatever JSON, and KerasTuner with it, can hold
-            aside = store.set_aside(path)
+            aside = files.set_aside(path)
             say(
                 f"{path} cannot be used ({type(error).__name__}: {first_line(error)}); it is now {aside.name if aside else 'gone'}, "
                 "and the trial runs again from its last state"

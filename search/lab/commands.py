@@ -10,11 +10,13 @@ from typing import Any
 
 from rich.console import Console
 
-from search import evidence, provenance, store, summary, terminal
-from search import space as spaces
+from search import files, provenance, results
 from search.errors import RequestError, WorkError
-from search.progress import Progress, duration
-from search.session import Session
+from search.lab import printing
+from search.lab.session import Session
+from search.oracles import space as spaces
+from search.report import console
+from search.report.progress import Progress, duration
 
 
 def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> None:
@@ -35,8 +37,8 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
     earlier = session.run()["steps"].get("search")
     if earlier is not None:
         _refuse_changes(session, earlier["settings"], settings)
-    files = (session.folder / "trials.csv", session.folder / "best.json")
-    complete = earlier is not None and earlier["complete"] and _readable(session, *files)
+    written = (session.folder / "trials.csv", session.folder / "best.json")
+    complete = earlier is not None and earlier["complete"] and _readable(session, *written)
     if complete and earlier["source"] == provenance.source_sha256(session.script):
         _say_complete(session, earlier)
         return
@@ -45,8 +47,9 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
     model, start, space = session.start()
     import keras_tuner
 
-    from search import driver, strategy
+    from search import study
     from search.cost import measure
+    from search.oracles import hyperband
 
     settings |= {"space": [spaces.describe(parameter) for parameter in space.space]}
     if earlier is not None:
@@ -60,13 +63,13 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
         "hyperparameters": space,
     }
     oracle = (
-        strategy.HyperbandOracle(max_epochs=max_epochs, **common)
+        hyperband.HyperbandOracle(max_epochs=max_epochs, **common)
         if tuner == "hyperband"
-        else strategy.RandomSearchOracle(max_trials=trials, epochs=max_epochs, **common)
+        else hyperband.RandomSearchOracle(max_trials=trials, epochs=max_epochs, **common)
     )
     oracle.mark = _as_json({"exercise": session.exercise.name, **settings})
     del oracle.mark["space"]  # each trial's values say more
-    known = driver.known_outcomes(session.folder, oracle, session.say)
+    known = study.known_outcomes(session.folder, oracle, session.say)
     if earlier is not None:
         _say_changes(session, earlier)
     if earlier is not None or known:
@@ -76,12 +79,12 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
     cost = measure(session, workers, model, start, max_epochs, xla_break_even)
     costs = {rung: cost.beside + cost.epoch * (rung.epochs - rung.initial_epoch) for rung in rungs}
     work = sum(cost * rung.trials for rung, cost in costs.items())
-    terminal.print_plan(session, tuner, rungs, work / workers.size, workers.size, cost.epoch)
+    printing.print_plan(session, tuner, rungs, work / workers.size, workers.size, cost.epoch)
 
     facts = {
         **provenance.collect(session.script, workers.size),
         **{key: settings[key] for key in ("tuner", "max_epochs", "trials", "seed", "space")},
-        "factor": strategy.FACTOR,
+        "factor": hyperband.FACTOR,
         "settings": settings,
         "predicted_seconds": round(work / workers.size, 1),
         "xla_break_even": cost.xla_break_even,
@@ -102,19 +105,19 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
     try:
         with Progress(session.console, "trials", planned, work) as progress:
 
-            def watch(told: driver.Told) -> None:
+            def watch(told: study.Told) -> None:
                 expected = costs[_rung_of(told.trial, rungs)]
                 if told.reused:
                     progress.skip(expected)
                     return
-                best = driver.best_trial(oracle)
-                progress.advance(expected, terminal.event(told.trial, best), terminal.best_line(best))
+                best = study.best_trial(oracle)
+                progress.advance(expected, printing.event(told.trial, best), printing.best_line(best))
 
-            driver.search(oracle, workers, session.folder, session.seed, watch, known, cost.xla_break_even)
-        complete = driver.best_trial(oracle) is not None
+            study.search(oracle, workers, session.folder, session.seed, watch, known, cost.xla_break_even)
+        complete = study.best_trial(oracle) is not None
     finally:
         session.record("search", {**facts, **tally(), "complete": complete}, start)
-    best = driver.best_trial(oracle)
+    best = study.best_trial(oracle)
     if best is None:
         reason = next((trial.message for trial in oracle.trials.values() if trial.message), "no trial could be made")
         raise WorkError(f"no trial completed; the first failed with: {reason}")
@@ -124,7 +127,7 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
         )
     done = tally()
     session.say(
-        f"Searched {done['trials_run']} trials, {done['epochs_trained']} epochs, in {duration(done['seconds'])}. {terminal.best_line(best)}."
+        f"Searched {done['trials_run']} trials, {done['epochs_trained']} epochs, in {duration(done['seconds'])}. {printing.best_line(best)}."
     )
 
 
@@ -137,14 +140,14 @@ def show_summary(session: Session, form: str) -> None:
     if not (session.folder / "trials.csv").exists():
         raise WorkError(f"{session.folder} holds no search; run `python {session.script.name} search` first")
     if form == "csv":
-        print(summary.as_csv(session.folder), end="")
+        print(console.as_csv(session.folder), end="")
     elif form == "json":
-        print(summary.as_json(session.folder))
+        print(console.as_json(session.folder))
     else:
-        summary.print_summary(session.folder, session.console)
+        console.print_summary(session.folder, session.console)
         text = io.StringIO()
-        summary.print_summary(session.folder, Console(file=text, width=120))
-        store.write_text(session.folder / "summary.txt", text.getvalue())
+        console.print_summary(session.folder, Console(file=text, width=120))
+        files.write_text(session.folder / "summary.txt", text.getvalue())
 
 
 def retrain(session: Session, *, epochs: int, seeds: int) -> None:
@@ -165,7 +168,7 @@ def retrain(session: Session, *, epochs: int, seeds: int) -> None:
     folder = session.folder / "retrain"
     retrained = ("metrics.json", "history.csv", "start_history.csv", "misread.npz")
     if _reusable(session, "retrain", settings, *(folder / name for name in retrained)):
-        terminal.print_metrics(session, store.read_json(folder / "metrics.json"))
+        printing.print_metrics(session, files.read_json(folder / "metrics.json"))
         return
     xla_break_even = _xla_break_even(session)
     workers = session.start_workers()
@@ -175,12 +178,12 @@ def retrain(session: Session, *, epochs: int, seeds: int) -> None:
         raise RequestError(
             f"{session.folder / 'best.json'} is of another space: its {wrong}; search again with --fresh"
         )
-    from search import retrain as retraining
+    from search.lab import retrain as retraining
 
     models = {"tuned": best, "start": start}
     facts = {**provenance.collect(session.script, workers.size), **settings, "settings": settings}
     session.say(
-        f"Retraining for {epochs} epochs, {seeds} {'seeds' if seeds > 1 else 'seed'} each: {summary.one_line(best)} and the starting model."
+        f"Retraining for {epochs} epochs, {seeds} {'seeds' if seeds > 1 else 'seed'} each: {console.one_line(best)} and the starting model."
     )
     session.record("retrain", {**facts, "complete": False}, start)
     began = time.monotonic()
@@ -195,10 +198,10 @@ def retrain(session: Session, *, epochs: int, seeds: int) -> None:
             seeds=seeds,
             seed=session.seed,
             xla_break_even=xla_break_even,
-            watch=terminal.watch(progress),
+            watch=printing.watch(progress),
         )
     session.record("retrain", {**facts, "seconds": round(time.monotonic() - began, 2), "complete": True}, start)
-    terminal.print_metrics(session, metrics)
+    printing.print_metrics(session, metrics)
 
 
 def sweep(session: Session, name: str, *, epochs: int, seeds: int, held_from: str, most_values: int | None) -> None:
@@ -216,7 +219,7 @@ def sweep(session: Session, name: str, *, epochs: int, seeds: int, held_from: st
     xla_break_even = _xla_break_even(session)
     workers = session.start_workers()
     _, start, space = session.start()
-    from search import sweep as sweeping
+    from search.lab import sweep as sweeping
 
     values = sweeping.values_of(space, name, most_values)
     held = start if best is None else best
@@ -231,7 +234,7 @@ def sweep(session: Session, name: str, *, epochs: int, seeds: int, held_from: st
     facts = {**provenance.collect(session.script, workers.size), **settings, "settings": settings}
     model = "starting model" if held_from == "start" else "best configuration"
     session.say(
-        f"Sweep of {name} from the {model}: {', '.join(map(summary.format_value, values))}; {epochs} epochs, "
+        f"Sweep of {name} from the {model}: {', '.join(map(console.format_value, values))}; {epochs} epochs, "
         f"{seeds} {'seeds' if seeds > 1 else 'seed'} a value"
         + (f", each at the best of {len(candidates)} values of {retuned}." if retuned else ".")
     )
@@ -251,11 +254,11 @@ def sweep(session: Session, name: str, *, epochs: int, seeds: int, held_from: st
             seeds=seeds,
             seed=session.seed,
             xla_break_even=xla_break_even,
-            watch=terminal.watch(progress),
+            watch=printing.watch(progress),
         )
     facts |= {"chosen": chosen}
     session.record(step, {**facts, "seconds": round(time.monotonic() - began, 2), "complete": True}, start)
-    terminal.print_sweep(session, name, rows, chosen)
+    printing.print_sweep(session, name, rows, chosen)
 
 
 def report(session: Session) -> None:
@@ -264,7 +267,7 @@ def report(session: Session) -> None:
     Raises:
         WorkError: there is nothing to report, or a file is damaged.
     """
-    from search import report as reporting
+    from search.report import page as reporting
 
     if not (session.folder / "run.json").exists():
         raise WorkError(f"{session.folder} holds no results; run `python {session.script.name}` first")
@@ -274,20 +277,20 @@ def report(session: Session) -> None:
 def _xla_break_even(session: Session) -> float | None:
     """What the search measured; None where there is none."""
     measured = session.run()["steps"].get("search", {}).get("xla_break_even")
-    with evidence.reading(session.folder / "run.json", "what a search measured", "set the folder aside with --fresh"):
+    with results.reading(session.folder / "run.json", "what a search measured", "set the folder aside with --fresh"):
         return None if measured is None else float(measured)
 
 
-def _readable(session: Session, *files: Path) -> bool:
+def _readable(session: Session, *written: Path) -> bool:
     """Whether a step's files can be used; one that cannot is set aside, to be written again from the states."""
     try:
-        best = evidence.read_exercise(session.folder).best
+        best = results.read_exercise(session.folder).best
         if best is not None:
             session.check_best(best)
     except WorkError as error:
-        for path in files:
+        for path in written:
             if str(path) in str(error):
-                aside = store.set_aside(path)
+                aside = files.set_aside(path)
                 damage = str(error).rpartition("; ")[0]
                 session.say(f"{damage}; {'kept as ' + aside.name + ' and ' if aside else ''}written again now.")
                 return False
@@ -301,21 +304,21 @@ def _say_complete(session: Session, earlier: dict[str, Any]) -> None:
     )
 
 
-def _reusable(session: Session, step: str, settings: dict[str, Any], *files: Path) -> bool:
+def _reusable(session: Session, step: str, settings: dict[str, Any], *written: Path) -> bool:
     """Whether the step has been done with these settings; one done with others is set aside, one under way goes on.
 
     Args:
-        files: what the step leaves, the one that it writes last first.
+        written: what the step leaves, the one that it writes last first.
     """
-    result = files[0]
+    result = written[0]
     earlier = session.run()["steps"].get(step)
     if earlier is None or earlier["settings"] == _as_json(settings):
-        if earlier is not None and earlier["complete"] and result.exists() and _readable(session, *files):
+        if earlier is not None and earlier["complete"] and result.exists() and _readable(session, *written):
             _say_changes(session, earlier)
             session.say(f"{step}: done before with the same settings; used as it is.")
             return True
         return False
-    aside = store.set_aside(result if step.startswith("sweep") else result.parent)
+    aside = files.set_aside(result if step.startswith("sweep") else result.parent)
     if step.startswith("sweep"):
         for state in (result.parent / "states").glob(f"{result.stem}-*.npz"):
             state.unlink()

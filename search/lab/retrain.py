@@ -13,11 +13,14 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from search import checkpoint, data, statistics, store, trainer
+from search import files
 from search.errors import WorkError
-from search.exercise import Exercise
-from search.trial import Job, Outcome, build
-from search.workers import Workers, run_all
+from search.lab import data
+from search.lab.exercise import Exercise
+from search.report import estimators
+from search.training import checkpoint, compiled
+from search.training.trial import Job, Outcome, build
+from search.workers.local import Workers, run_all
 
 RETRAINING = 1  # sets the seeds of retraining apart from those of trials, (seed, trial)
 MISREAD_SHOWN = 48
@@ -43,7 +46,7 @@ def retrain(
         folder: the ``retrain`` folder; the states in it let an interrupted retraining go on.
         epochs, seeds: of each training, and how many trainings a model.
         seed: what the seeds derive from.
-        xla_break_even: see :class:`search.trial.Job`.
+        xla_break_even: see :class:`search.training.trial.Job`.
         watch: called after each training.
 
     Returns:
@@ -96,7 +99,7 @@ def retrain(
             run = {
                 "seed": k,
                 **{metric: series[-1] for metric, series in outcome.history.items()},
-                "test_loss": trainer.Evaluation(model, test.x, test.y).run()["loss"],
+                "test_loss": compiled.Evaluation(model, test.x, test.y).run()["loss"],
                 "test_accuracy": correct / len(labels),
                 "test_correct": correct,
                 # of a training that was interrupted, only a part is known
@@ -109,7 +112,7 @@ def retrain(
                     "hyperparameters": dict(values),
                     "parameters": outcome.parameters,
                     **run,
-                    "interval": statistics.wilson_interval(correct, len(labels)),
+                    "interval": estimators.wilson_interval(correct, len(labels)),
                     "confusion": _confusion(labels, predicted, len(task.classes)),
                 }
                 _write_history(folder / ("history.csv" if name == "tuned" else f"{name}_history.csv"), outcome.history)
@@ -122,9 +125,9 @@ def retrain(
     metrics["mcnemar"] = {
         "only_tuned_right": tuned_alone,
         "only_start_right": start_alone,
-        "p_value": statistics.mcnemar_p_value(tuned_alone, start_alone),
+        "p_value": estimators.mcnemar_p_value(tuned_alone, start_alone),
     }
-    store.write_json(folder / "metrics.json", metrics)
+    files.write_json(folder / "metrics.json", metrics)
     return metrics
 
 
@@ -136,7 +139,7 @@ def _median_seed(losses: Sequence[float]) -> int:
 
 def _outputs(model: keras.Model, x: NDArray[np.uint8]) -> NDArray[Any]:
     """As ``model.predict``, whose input pipeline waits by the wall clock, and for ever when that is set back."""
-    batch = trainer.EVALUATION_BATCH
+    batch = compiled.EVALUATION_BATCH
     return np.concatenate([model(x[i : i + batch], training=False).numpy() for i in range(0, len(x), batch)])
 
 
@@ -157,13 +160,13 @@ def _write_history(path: Path, history: dict[str, list[float]]) -> None:
     rows = [dict(zip(history, values, strict=True)) for values in zip(*history.values(), strict=True)]
     columns = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy"]
     columns += [metric for metric in history if metric not in columns]
-    store.write_csv(path, columns, [{"epoch": epoch, **row} for epoch, row in enumerate(rows, 1)])
+    files.write_csv(path, columns, [{"epoch": epoch, **row} for epoch, row in enumerate(rows, 1)])
 
 
 def _write_model(path: Path, model: keras.Model) -> None:
     with tempfile.TemporaryDirectory() as folder:
         model.save(Path(folder, path.name))
-        store.write_bytes(path, Path(folder, path.name).read_bytes())
+        files.write_bytes(path, Path(folder, path.name).read_bytes())
 
 
 def _write_misread(path: Path, x: NDArray[np.uint8], labels: NDArray[np.intp], probabilities: NDArray[Any]) -> None:
@@ -174,7 +177,7 @@ def _write_misread(path: Path, x: NDArray[np.uint8], labels: NDArray[np.intp], p
         confidence = probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != labels)
     shown = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISREAD_SHOWN]
-    store.write_npz(
+    files.write_npz(
         path,
         images=x[shown],
         index=shown,

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from search import data, evidence, store
-from search import space as spaces
+from search import files
+from search import results as folders
 from search.errors import RequestError, WorkError, first_line
-from search.exercise import Exercise
+from search.lab import data
+from search.lab.exercise import Exercise
+from search.oracles import space as spaces
 
 if TYPE_CHECKING:
-    from search.workers import Workers
+    from search.workers.local import Workers
 
 
 RECORDED = {"settings": dict, "complete": bool, "source": str, "versions": dict}  # of each step in run.json
@@ -49,7 +51,7 @@ class Session:
             RequestError: the folder is in use or cannot be written, or the data cannot be read.
         """
         self.source = data.load(self.source_name)
-        with store.locked(self.folder):
+        with files.locked(self.folder):
             if fresh:
                 self._set_aside()
             try:
@@ -61,14 +63,14 @@ class Session:
     def start_workers(self) -> Workers:
         """The workers; they import TensorFlow while this process does."""
         if self._workers is None:
-            from search import workers
+            from search.workers import local
 
             if self.cluster is not None:
-                from search.cluster import RayWorkers
+                from search.workers.cluster import RayWorkers
 
                 self._workers = RayWorkers(self.cluster, self.worker_count, self.script, self.source)
             elif self.worker_count:
-                self._workers = workers.LocalPool(
+                self._workers = local.LocalPool(
                     self.worker_count,
                     self.script,
                     self.source_name,
@@ -76,7 +78,7 @@ class Session:
                     self.source.sha256,
                 )
             else:
-                self._workers = workers.InProcess(self.script, self.source_name)
+                self._workers = local.InProcess(self.script, self.source_name)
         return self._workers
 
     def start(self) -> tuple[Any, dict[str, Any], Any]:
@@ -85,14 +87,14 @@ class Session:
         Raises:
             RequestError: it raises, returns no compiled model, or does not fit the starting model.
         """
-        import search.runtime  # noqa: F401
-        from search import strategy
-        from search.trial import build
+        import search.workers.runtime  # noqa: F401
+        from search.oracles import hyperband
+        from search.training.trial import build
 
         where = self.script.name
         try:
             hypermodel = self.exercise.hypermodel()
-            space = strategy.search_space(hypermodel)
+            space = hyperband.search_space(hypermodel)
             hp, model = build(hypermodel, self.exercise.start, (self.seed,))
         except Exception as error:  # whatever the exercise's own code raises
             raise RequestError(
@@ -120,13 +122,13 @@ class Session:
         path = self.folder / "run.json"
         if not path.exists():
             return {"format": 1, "steps": {}}
-        for name, step in evidence.read_record(self.folder).steps.items():
+        for name, step in folders.read_record(self.folder).steps.items():
             for entry, kind in RECORDED.items():
                 if not isinstance(step.get(entry), kind):
                     raise WorkError(
                         f"{path} has {step.get(entry)!r} as {entry} of its {name}; set the folder aside with --fresh"
                     )
-        run: dict[str, Any] = store.read_json(path)
+        run: dict[str, Any] = files.read_json(path)
         return run
 
     def best(self) -> dict[str, Any]:
@@ -137,12 +139,12 @@ class Session:
         """
         if not (self.folder / "best.json").exists():
             raise WorkError(f"{self.folder} holds no search; run `python {self.script.name} search` first")
-        best = evidence.read_search(self.folder).best
+        best = folders.read_search(self.folder).best
         assert best is not None
         self.check_best(best)
         return dict(best.hyperparameters)
 
-    def check_best(self, best: evidence.Best) -> None:
+    def check_best(self, best: folders.Best) -> None:
         """Whether ``best.json``, read as ``best``, is what its trial's own file, which carries a checksum, says.
 
         Raises:
@@ -152,7 +154,7 @@ class Session:
         trial = self.folder / "search" / f"trial_{best.trial_id}" / "trial.json"
         try:
             state = json.loads(trial.read_text(encoding="utf-8"))
-            sealed = store.seal(state) == state
+            sealed = files.seal(state) == state
             values = spaces.own_values(state["hyperparameters"]["values"])
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return  # damaged: the search will say so
@@ -185,7 +187,7 @@ class Session:
             "test": self.source.test_images,
         }
         run["steps"][step] = dict(facts)
-        store.write_json(self.folder / "run.json", run)
+        files.write_json(self.folder / "run.json", run)
 
     def say(self, text: str) -> None:
         """Prints a line for the person at the terminal."""

@@ -14,7 +14,7 @@ from typing import Any
 import keras_tuner
 from keras_tuner.engine import base_tuner
 
-from search import store
+from search import files
 
 FACTOR = 3  # the paper's eta, at its recommended value
 
@@ -55,7 +55,7 @@ class _SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]
     def _save_trial(self, trial: Any) -> None:
         if trial.status in ("COMPLETED", "FAILED") and trial.trial_id not in self.reused:
             path = self._folder() / f"trial_{trial.trial_id}" / "trial.json"
-            store.write_text(path, json.dumps(store.seal({**trial.get_state(), "search": self.mark})))
+            files.write_text(path, json.dumps(files.seal({**trial.get_state(), "search": self.mark})))
 
     def _check_consecutive_failures(self) -> None:
         """Nothing: failed trials are reported, and the search goes on."""
@@ -63,9 +63,9 @@ class _SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]
     def write_project(self) -> None:
         """Writes what a stock KerasTuner tuner reloads beside the trials."""
         folder = self._folder()
-        store.write_text(folder / "oracle.json", json.dumps(self.get_state()))
+        files.write_text(folder / "oracle.json", json.dumps(self.get_state()))
         if not (folder / "tuner0.json").exists():
-            store.write_text(folder / "tuner0.json", "{}")
+            files.write_text(folder / "tuner0.json", "{}")
 
     def _folder(self) -> Path:
         # KerasTuner's own goes through TensorFlow, which raises no OSError and takes no name that is not UTF-8

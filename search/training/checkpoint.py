@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search import store
+from search import files
 from search.errors import WorkError, first_line
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def write(path: Path, state: State) -> None:
         {"format": FORMAT, "variables": len(state.variables), "history": state.history, "identity": state.identity}
     )
     arrays = {f"variable_{i:04d}": value for i, value in enumerate(state.variables)}
-    store.write_npz(path, header=np.frombuffer(header.encode(), np.uint8), **arrays)
+    files.write_npz(path, header=np.frombuffer(header.encode(), np.uint8), **arrays)
 
 
 def read(path: Path, identity: dict[str, Any]) -> State:

@@ -15,11 +15,11 @@ import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 
-from search import discussion, formats, plots
 from search.errors import WorkError
-from search.evidence import Exercise, Method, Sweep, Trial, read_exercise, reading_record
-from search.store import write_text
-from search.summary import describe_domain
+from search.files import write_text
+from search.report import figures, plots, sentences
+from search.report.console import describe_domain
+from search.results import Exercise, Method, Sweep, Trial, read_exercise, reading_record
 
 LAB_ORDER = ("single", "hidden", "multiclass")
 MEASURES = {
@@ -71,7 +71,7 @@ def write_lab_report(results: Path) -> Path:
     lab = {
         "missing": [f"python search_{name}.py" for name in LAB_ORDER if name not in names],
         "losses": _data_uri(plots.png(plots.lab_losses(histories))) if histories else "",
-        "discussion": discussion.lab_discussion(exercises),
+        "discussion": sentences.lab_discussion(exercises),
         "dates": sorted({_moment(str(step["started"]))[:10] for e in exercises for step in e.steps.values()}),
         "sources": sorted({str(exercise.data["source"]) for exercise in exercises}),
         "epochs": sorted({exercise.final.epochs for exercise in exercises if exercise.final is not None}),
@@ -87,7 +87,7 @@ def _write_page(path: Path, **content: Any) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(words=formats.words, percent=formats.percent, count=formats.count)
+    environment.filters.update(words=figures.words, percent=figures.percent, count=figures.count)
     write_text(path, environment.get_template("report.html.j2").render(content))
     return path
 
@@ -131,7 +131,7 @@ def _drawings(exercise: Exercise) -> dict[str, Callable[[], Figure]]:
             exercise.objective,
             exercise.maximise,
         )
-        longest = discussion.last_of_each(completed)
+        longest = sentences.last_of_each(completed)
         settings = {
             name: [trial.hyperparameters.get(name) for trial in longest] for name in _settings_that_vary(longest)
         }
@@ -194,7 +194,7 @@ def _view(exercise: Exercise, images: dict[str, str]) -> dict[str, Any]:
         "title": exercise.title,
         "question": exercise.question,
         "data": exercise.data,
-        "answer": discussion.answer(exercise),
+        "answer": sentences.answer(exercise),
         "pending": pending,
         "final": final,
         "methods": _methods_table(exercise),
@@ -203,16 +203,16 @@ def _view(exercise: Exercise, images: dict[str, str]) -> dict[str, Any]:
         "search": _search_view(exercise) if exercise.trials else None,
         "sweeps": [
             {
-                "name": formats.words(sweep.name),
+                "name": figures.words(sweep.name),
                 "image": images[_sweep_plot(sweep)],
-                "sentence": f"{discussion.sweep_finding(sweep)} {discussion.sweep_details(sweep)}",
+                "sentence": f"{sentences.sweep_finding(sweep)} {sentences.sweep_details(sweep)}",
                 "rows": _sweep_rows(exercise, sweep),
                 "about": _sweep_about(sweep),
             }
             for sweep in exercise.sweeps
         ],
-        "discussion": discussion.discussion(exercise),
-        "limits": discussion.not_tested(exercise),
+        "discussion": sentences.discussion(exercise),
+        "limits": sentences.not_tested(exercise),
         "images": images,
         "steps": _steps_table(exercise),
         "surroundings": _surroundings(exercise),
@@ -229,35 +229,35 @@ def _methods_table(exercise: Exercise) -> list[tuple[str, list[tuple[str, str]]]
     names = list(dict.fromkeys(name for chosen in settings for name in chosen))
     rows = [
         (
-            formats.words(name),
-            [(formats.value(chosen[name]) if name in chosen else formats.ABSENT, "") for chosen in settings],
+            figures.words(name),
+            [(figures.value(chosen[name]) if name in chosen else figures.ABSENT, "") for chosen in settings],
         )
         for name in names
     ]
     if final is None:
         return rows
     methods = list(final.methods.values())
-    rows.append(("trainable parameters", [(formats.count(method.parameters), "") for method in methods]))
+    rows.append(("trainable parameters", [(figures.count(method.parameters), "") for method in methods]))
     for measure, label in MEASURES.items():
         tested = measure.startswith("test")
-        when = "" if tested else f" after {formats.plural(final.epochs, 'epoch')}"
+        when = "" if tested else f" after {figures.plural(final.epochs, 'epoch')}"
         rows.append((f"{label}{when}", [_measured(method, measure) for method in methods]))
         if measure == "test_accuracy":
-            rows.append(("test accuracy, 95 % Wilson interval", [(formats.interval(*m.interval), "") for m in methods]))
-    majority = formats.percent(final.majority_accuracy)
+            rows.append(("test accuracy, 95 % Wilson interval", [(figures.interval(*m.interval), "") for m in methods]))
+    majority = figures.percent(final.majority_accuracy)
     rows.append(("accuracy of always answering the most frequent class", [(majority, "")] * len(methods)))
-    rows.append(("training time", [(formats.duration(method.figures["seconds"]), "") for method in methods]))
+    rows.append(("training time", [(figures.duration(method.figures["seconds"]), "") for method in methods]))
     return rows
 
 
 def _measured(method: Method, measure: str) -> tuple[str, str]:
     """The median seed's figure, and what the seeds say together where there are several."""
-    figure = formats.metric(measure, method.figures[measure])
+    figure = figures.metric(measure, method.figures[measure])
     if method.repeats < 2:
         return figure, ""
-    mean, deviation, n = discussion.mean_and_deviation(method.seeds[measure])
-    lost = "" if n == method.repeats else f", {n} of {formats.plural(method.repeats, 'seed')}"
-    return figure, f"{formats.spread(measure, mean, deviation)}{lost}"
+    mean, deviation, n = sentences.mean_and_deviation(method.seeds[measure])
+    lost = "" if n == method.repeats else f", {n} of {figures.plural(method.repeats, 'seed')}"
+    return figure, f"{figures.spread(measure, mean, deviation)}{lost}"
 
 
 def _lab_row(exercise: Exercise) -> dict[str, Any] | None:
@@ -268,12 +268,12 @@ def _lab_row(exercise: Exercise) -> dict[str, Any] | None:
     return {
         "epochs": final.epochs,
         "seeds": max(method.repeats for method in final.methods.values()),
-        "majority": formats.percent(final.majority_accuracy),
-        "p": formats.p_value(final.p_value).removeprefix("p ").removeprefix("= "),
+        "majority": figures.percent(final.majority_accuracy),
+        "p": figures.p_value(final.p_value).removeprefix("p ").removeprefix("= "),
         **{
             name: {
                 **{measure: _measured(method, measure) for measure in MEASURES},
-                "interval": formats.interval(*method.interval),
+                "interval": figures.interval(*method.interval),
             }
             for name, method in final.methods.items()
         },
@@ -292,28 +292,28 @@ def _search_view(exercise: Exercise) -> dict[str, Any]:
         "plan": _plan(exercise),
         "budget": _budget(exercise),
         "space": [
-            (formats.words(str(hp["name"])), describe_domain(hp), str(hp["conditions"]) or formats.ABSENT)
+            (figures.words(str(hp["name"])), describe_domain(hp), str(hp["conditions"]) or figures.ABSENT)
             for hp in exercise.steps.get("search", {}).get("space", [])
         ],
-        "names": [(formats.words(name), name in wordy) for name in names],
-        "objective": formats.words(exercise.objective),
+        "names": [(figures.words(name), name in wordy) for name in names],
+        "objective": figures.words(exercise.objective),
         "best": [
             {
                 "id": trial.trial_id,
                 "chosen": exercise.best is not None and trial.trial_id == exercise.best.trial_id,
                 "settings": [
-                    (formats.value(trial.hyperparameters.get(name, formats.ABSENT)), name in wordy) for name in names
+                    (figures.value(trial.hyperparameters.get(name, figures.ABSENT)), name in wordy) for name in names
                 ],
                 "epochs": f"{trial.epochs}",
                 "from": trial.promoted_from,
-                "score": formats.metric(exercise.objective, _score(exercise, trial)),
+                "score": figures.metric(exercise.objective, _score(exercise, trial)),
             }
             for trial in ranked[:10]
         ],
         "failed": [
             {
                 "id": trial.trial_id,
-                "settings": discussion.configuration(trial.hyperparameters),
+                "settings": sentences.configuration(trial.hyperparameters),
                 "message": trial.message or "no reason was recorded",
             }
             for trial in trials
@@ -327,7 +327,7 @@ def _plan(exercise: Exercise) -> str:
     step = exercise.steps.get("search", {})
     trials = exercise.trials
     spent = sum(_spent(trial) for trial in trials)
-    aim = f"{'largest' if exercise.maximise else 'smallest'} {formats.words(exercise.objective)}"
+    aim = f"{'largest' if exercise.maximise else 'smallest'} {figures.words(exercise.objective)}"
     if step.get("tuner") == "hyperband":
         plan = (
             f"Hyperband (R = {step.get('max_epochs')}, factor {step.get('factor')}) for the {aim}: many configurations "
@@ -339,12 +339,12 @@ def _plan(exercise: Exercise) -> str:
         plan = f"Search for the {aim}"
     states = [(status, sum(trial.status == status for trial in trials)) for status in ("FAILED", "RUNNING")]
     extra = "".join(f", {number} {status.lower()}" for status, number in states if number)
-    configurations = len(discussion.last_of_each(trials))
-    took = f" in {formats.duration(float(step['seconds']))}" if "seconds" in step else ""
-    workers = f" with {formats.plural(int(step['workers']), 'worker')}" if "workers" in step else ""
+    configurations = len(sentences.last_of_each(trials))
+    took = f" in {figures.duration(float(step['seconds']))}" if "seconds" in step else ""
+    workers = f" with {figures.plural(int(step['workers']), 'worker')}" if "workers" in step else ""
     return (
-        f"{plan}. It trained {formats.plural(len(trials), 'trial')} ({formats.plural(configurations, 'configuration')}"
-        f"{extra}), {formats.plural(spent, 'epoch')} in all{took}{workers}."
+        f"{plan}. It trained {figures.plural(len(trials), 'trial')} ({figures.plural(configurations, 'configuration')}"
+        f"{extra}), {figures.plural(spent, 'epoch')} in all{took}{workers}."
     )
 
 
@@ -362,11 +362,11 @@ def _budget(exercise: Exercise) -> list[dict[str, str]]:
             {
                 "bracket": str(bracket),
                 "round": str(round_),
-                "trials": formats.count(len(trials)),
-                "epochs": formats.count(max(trial.epochs for trial in trials)),
-                "spent": formats.count(sum(_spent(trial) for trial in trials)),
-                "seconds": formats.duration(float(np.nansum([trial.seconds for trial in trials]))),
-                "best": formats.metric(exercise.objective, best) if scores else formats.ABSENT,
+                "trials": figures.count(len(trials)),
+                "epochs": figures.count(max(trial.epochs for trial in trials)),
+                "spent": figures.count(sum(_spent(trial) for trial in trials)),
+                "seconds": figures.duration(float(np.nansum([trial.seconds for trial in trials]))),
+                "best": figures.metric(exercise.objective, best) if scores else figures.ABSENT,
             }
         )
     return rows
@@ -377,15 +377,15 @@ def _sweep_rows(exercise: Exercise, sweep: Sweep) -> list[dict[str, Any]]:
     for i, value in enumerate(sweep.values):
         cells = []
         for measure in ("val_accuracy", "val_loss", "accuracy", "loss", "seconds_per_epoch"):
-            mean, deviation, n = discussion.mean_and_deviation(sweep.measures[measure][i])
+            mean, deviation, n = sentences.mean_and_deviation(sweep.measures[measure][i])
             if n > 1:
-                cells.append(formats.spread(measure, mean, deviation))
+                cells.append(figures.spread(measure, mean, deviation))
             else:
-                cells.append(formats.duration(mean) if "seconds" in measure else formats.metric(measure, mean))
+                cells.append(figures.duration(mean) if "seconds" in measure else figures.metric(measure, mean))
         finite, seeds = np.isfinite(sweep.measures["loss"][i]).sum(), len(sweep.measures["loss"][i])
         rows.append(
             {
-                "value": formats.value(value) + _retuned(sweep, value),
+                "value": figures.value(value) + _retuned(sweep, value),
                 "start": exercise.start.get(sweep.name) == value,
                 "seeds": str(seeds) if finite == seeds else f"{finite} of {seeds}",
                 "cells": cells,
@@ -396,31 +396,31 @@ def _sweep_rows(exercise: Exercise, sweep: Sweep) -> list[dict[str, Any]]:
 
 def _sweep_about(sweep: Sweep) -> str:
     seeds = max(len(group) for group in sweep.measures["loss"])
-    held = discussion.NAMES.get(sweep.origin, sweep.origin)
-    span = f" for {formats.plural(sweep.epochs, 'epoch')}" if sweep.epochs else ""
+    held = sentences.NAMES.get(sweep.origin, sweep.origin)
+    span = f" for {figures.plural(sweep.epochs, 'epoch')}" if sweep.epochs else ""
     tuned = (
-        f", at the {formats.words(sweep.retuned)} with the best validation accuracy of the first seed"
+        f", at the {figures.words(sweep.retuned)} with the best validation accuracy of the first seed"
         if sweep.retuned
         else ""
     )
     spread = "mean ± 1 standard deviation over the seeds" if seeds > 1 else "one seed a value, no spread"
-    return f"The {held} model trained{span} with each value of {formats.words(sweep.name)}{tuned}; {spread}."
+    return f"The {held} model trained{span} with each value of {figures.words(sweep.name)}{tuned}; {spread}."
 
 
 def _retuned(sweep: Sweep, value: Any) -> str:
     setting = sweep.chosen.get(str(value))
-    return "" if setting is None else f", {formats.words(str(sweep.retuned))} {formats.value(setting)}"
+    return "" if setting is None else f", {figures.words(str(sweep.retuned))} {figures.value(setting)}"
 
 
 def _steps_table(exercise: Exercise) -> list[dict[str, str]]:
     return [
         {
-            "step": formats.words(name),
-            "command": str(step.get("command", formats.ABSENT)),
-            "seed": str(step.get("seed", formats.ABSENT)),
-            "workers": str(step.get("workers", formats.ABSENT)),
-            "started": _moment(str(step.get("started", formats.ABSENT))),
-            "seconds": formats.duration(float(step["seconds"])) if "seconds" in step else formats.ABSENT,
+            "step": figures.words(name),
+            "command": str(step.get("command", figures.ABSENT)),
+            "seed": str(step.get("seed", figures.ABSENT)),
+            "workers": str(step.get("workers", figures.ABSENT)),
+            "started": _moment(str(step.get("started", figures.ABSENT))),
+            "seconds": figures.duration(float(step["seconds"])) if "seconds" in step else figures.ABSENT,
         }
         for name, step in exercise.steps.items()
     ]
@@ -431,7 +431,7 @@ def _surroundings(exercise: Exercise) -> list[tuple[str, str]]:
     describe: dict[str, Callable[[Any], str]] = {
         "versions": lambda entry: ", ".join(f"{name} {version}" for name, version in entry.items()),
         "machine": lambda entry: (
-            f"{entry.get('processor')}, {formats.plural(int(entry.get('cores', 0)), 'core')}, "
+            f"{entry.get('processor')}, {figures.plural(int(entry.get('cores', 0)), 'core')}, "
             f"{float(entry.get('memory_gib', math.nan)):.1f} GiB, {entry.get('system')}"
         ),
         "source": lambda entry: f"sha256 {str(entry)[:FINGERPRINT]}",
@@ -441,11 +441,11 @@ def _surroundings(exercise: Exercise) -> list[tuple[str, str]]:
         stated: dict[str, list[str]] = {}
         for name, step in exercise.steps.items():
             if key in step:
-                stated.setdefault(text(step[key]), []).append(formats.words(name))
+                stated.setdefault(text(step[key]), []).append(figures.words(name))
         for sentence, names in stated.items():
-            rows.append((key if len(stated) == 1 else f"{key} ({formats.listed(names)})", sentence))
+            rows.append((key if len(stated) == 1 else f"{key} ({figures.listed(names)})", sentence))
     data = exercise.data
-    sizes = ", ".join(f"{formats.count(data[split])} {split}" for split in ("train", "validation", "test"))
+    sizes = ", ".join(f"{figures.count(data[split])} {split}" for split in ("train", "validation", "test"))
     rows.append(("data", f"{data['source']}, sha256 {str(data['sha256'])[:FINGERPRINT]}; {sizes} images"))
     if exercise.final is not None:
         read = _moment(exercise.final.test_set_read)

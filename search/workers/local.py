@@ -23,7 +23,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from search.errors import WorkError, first_line
-from search.trial import MODELS_KEPT, Job, Outcome, Stopped, Trainer
+from search.training.trial import MODELS_KEPT, Job, Outcome, Stopped, Trainer
 
 MAX_RETRIES = 2  # of a job whose worker died or overran its limit
 MAX_STARTS = 5  # of a worker that dies before it is given the job, which is then not the job's doing
@@ -59,7 +59,7 @@ class InProcess:
 
     def submit(self, job: Job) -> Future[Outcome]:
         """See :class:`Workers`."""
-        import search.runtime  # noqa: F401
+        import search.workers.runtime  # noqa: F401
 
         future: Future[Outcome] = Future()
         received: list[int] = []
@@ -118,7 +118,7 @@ class LocalPool:
         self.size = self.ahead = size
         self._job_seconds = job_seconds
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["search.runtime"])
+        self._context.set_forkserver_preload(["search.workers.runtime"])
         # A terminal that closes, or `timeout`, signals the whole group; the driver decides what becomes of the others.
         handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGHUP, signal.SIGTERM)}
         multiprocessing.resource_tracker.ensure_running()
@@ -337,7 +337,7 @@ def _work(
     threading.Thread(target=_end_with_the_driver, daemon=True).start()
     with contextlib.suppress(OSError):  # when memory runs out, the kernel takes a worker, which is replaced
         Path("/proc/self/oom_score_adj").write_text("500")
-    import search.runtime  # noqa: F401
+    import search.workers.runtime  # noqa: F401
 
     try:
         trainer: Trainer | WorkError

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from search import data, exercise
 from search.errors import WorkError, first_line
+from search.lab import data, exercise
 
 SECONDS_BETWEEN_STATES = 10.0
 SECONDS_WORTH_A_STATE = 2.0  # an epoch that takes longer may not end before its worker is stopped
@@ -34,7 +34,7 @@ class Job:
         resume_from: the state to start from when ``state`` is not there yet; None starts from fresh weights.
         milestones: the epochs at which the training may pause; how each stretch is compiled depends on them alone, so
             that a continued training rounds as an uninterrupted one does.
-        xla_break_even: what this machine's XLA asks for, see :func:`search.trainer.fit`; None for the usual.
+        xla_break_even: what this machine's XLA asks for, see :func:`search.training.compiled.fit`; None for the usual.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Job:
     xla_break_even: float | None = None
 
     def identity(self, exercise_name: str, data_sha256: str) -> dict[str, Any]:
-        """What the job's state belongs to, and so its owner's mark in :mod:`search.checkpoint`."""
+        """What the job's state belongs to, and so its owner's mark in :mod:`search.training.checkpoint`."""
         return {
             "exercise": exercise_name,
             "data": data_sha256,
@@ -111,7 +111,7 @@ class Trainer:
             Stopped: ``stopping()`` became true; the state is that of the last epoch.
             OSError: the state cannot be written.
         """
-        from search import checkpoint
+        from search.training import checkpoint
 
         started = time.monotonic()
         identity = job.identity(self.exercise.name, self.data_sha256)
@@ -162,7 +162,7 @@ class Trainer:
 
     def _model(self, job: Job, fresh: bool) -> tuple[Any, Any]:
         """The hyper-parameters and a model for them, with the seed's own weights if ``fresh``, else with any."""
-        from search.structure import structure
+        from search.training.structure import structure
 
         values = frozenset(job.hyperparameters.items())
         if fresh or values not in self._built or self._built[values][1] not in self._models:
@@ -191,7 +191,8 @@ class Trainer:
 
 def _latest_state(job: Job, identity: dict[str, Any]) -> tuple[Any, list[str]]:
     """The furthest usable state, None for fresh weights, and a line for each that is damaged: training repeats its epochs."""
-    from search import checkpoint, store
+    from search import files
+    from search.training import checkpoint
 
     notes: list[str] = []
     for path in (job.state, job.resume_from):
@@ -202,7 +203,7 @@ def _latest_state(job: Job, identity: dict[str, Any]) -> tuple[Any, list[str]]:
         except WorkError as error:
             notes.append(str(error))
             if path == job.state:
-                store.set_aside(path)
+                files.set_aside(path)
     return None, notes
 
 
@@ -266,7 +267,7 @@ def _seed(seed: tuple[int, ...]) -> None:
 def _keeper(job: Job, history: dict[str, list[float]], identity: dict[str, Any], stopping: Callable[[], bool]) -> Any:
     import keras
 
-    from search import checkpoint
+    from search.training import checkpoint
 
     class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
         """Adds each epoch to the history and writes the state: at the end, when asked to stop, and now and then."""

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search import data, provenance, store
+from search import files, provenance
 from search.errors import RequestError, WorkError, first_line
-from search.trial import Job, Outcome, Stopped, Trainer
-from search.workers import MAX_RETRIES, WorkerLost
+from search.lab import data
+from search.training.trial import Job, Outcome, Stopped, Trainer
+from search.workers.local import MAX_RETRIES, WorkerLost
 
 SECONDS_TO_ANSWER = 5.0  # for a cluster to greet back
 SECONDS_TO_SAVE = 10.0  # for trials under way to end their epoch when the driver closes
@@ -34,7 +35,7 @@ class Parcel:
 
 
 class RayWorkers:
-    """Ray tasks of one CPU each; see :class:`search.workers.Workers`.
+    """Ray tasks of one CPU each; see :class:`search.workers.local.Workers`.
 
     A job's states travel as bytes, so nodes need no common file system. A task whose worker or node dies runs again
     elsewhere, ``MAX_RETRIES`` times, from the state it was sent: training is a function of that state, so nothing but
@@ -68,7 +69,7 @@ class RayWorkers:
             ray.remote(num_cpus=1, num_returns=0)(_get_ready).remote(self._parcel)
 
     def submit(self, job: Job) -> Future[Outcome]:
-        """See :class:`search.workers.Workers`; the state is written to ``job.state`` before the future completes.
+        """See :class:`search.workers.local.Workers`; the state is written to ``job.state`` before the future completes.
 
         Raises:
             WorkError: the cluster is lost; a future raises it, too.
@@ -83,7 +84,7 @@ class RayWorkers:
         return future
 
     def close(self) -> None:
-        """See :class:`search.workers.Workers`; a cluster that others started goes on."""
+        """See :class:`search.workers.local.Workers`; a cluster that others started goes on."""
         for reference in list(self._running.values()):
             self._ray.cancel(reference)
         wait(list(self._running), timeout=SECONDS_TO_SAVE)
@@ -94,9 +95,9 @@ class RayWorkers:
         try:
             outcome, state = reply.result()
             if outcome is not None and outcome.completed and outcome.message:
-                store.set_aside(job.state)  # it was damaged
+                files.set_aside(job.state)  # it was damaged
             if state is not None:
-                store.write_bytes(job.state, state)
+                files.write_bytes(job.state, state)
             result: Outcome | BaseException = outcome or WorkerLost("it overran its time limit")
         except failures.RayTaskError as error:
             cause = error.cause
@@ -182,7 +183,7 @@ def _get_ready(parcel: Parcel) -> None:
     global _trainer
     if _trainer is not None:
         return
-    import search.runtime  # noqa: F401
+    import search.workers.runtime  # noqa: F401
 
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, parcel.script)

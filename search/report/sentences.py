@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from search import formats
-from search.evidence import Exercise, Final, Floats, Setting, Sweep, Trial
+from search.report import figures
+from search.results import Exercise, Final, Floats, Setting, Sweep, Trial
 
 # 97.5 % quantiles of Student's t for 1, 2, … degrees of freedom: with three seeds a value, "two standard errors"
 # would call chance a difference about twice as often as the 5 % it promises.
@@ -46,7 +46,7 @@ def told_apart(a: Floats, b: Floats, deviation: float, freedom: int) -> bool:
 
 def configuration(hyperparameters: dict[str, Setting]) -> str:
     """'batch size = 64, optimizer = adam'."""
-    return ", ".join(f"{formats.words(name)} = {formats.value(value)}" for name, value in hyperparameters.items())
+    return ", ".join(f"{figures.words(name)} = {figures.value(value)}" for name, value in hyperparameters.items())
 
 
 def answer(exercise: Exercise) -> list[str]:
@@ -56,16 +56,16 @@ def answer(exercise: Exercise) -> list[str]:
     if final is not None:
         start, tuned = final.methods["start"], final.methods["tuned"]
         sentences.append(
-            f"After {formats.plural(final.epochs, 'epoch')} the training loss is "
-            f"{formats.loss(start.figures['loss'])} for the starting model and "
-            f"{formats.loss(tuned.figures['loss'])} for the tuned model; the test accuracy is "
-            f"{formats.percent(start.figures['test_accuracy'])} and {formats.percent(tuned.figures['test_accuracy'])}. "
+            f"After {figures.plural(final.epochs, 'epoch')} the training loss is "
+            f"{figures.loss(start.figures['loss'])} for the starting model and "
+            f"{figures.loss(tuned.figures['loss'])} for the tuned model; the test accuracy is "
+            f"{figures.percent(start.figures['test_accuracy'])} and {figures.percent(tuned.figures['test_accuracy'])}. "
             f"{_verdict(final)}"
         )
     if best is not None:
         sentences.append(
             f"The search chose {configuration(best.hyperparameters)} (trial {best.trial_id}, "
-            f"{formats.words(exercise.objective)} {formats.metric(exercise.objective, best.score)} "
+            f"{figures.words(exercise.objective)} {figures.metric(exercise.objective, best.score)} "
             f"at epoch {best.best_epoch} of {best.epochs})."
         )
     return sentences + [sweep_finding(sweep) for sweep in exercise.sweeps]
@@ -89,7 +89,7 @@ def _verdict(final: Final) -> str:
     p, net = final.p_value, final.only_tuned_right - final.only_start_right
     if not math.isfinite(p):
         return "Whether the two differ beyond chance was not computed."
-    stated = f"(exact McNemar test on the same {formats.count(final.test_samples)} test images, {formats.p_value(p)})"
+    stated = f"(exact McNemar test on the same {figures.count(final.test_samples)} test images, {figures.p_value(p)})"
     if p >= 0.05:
         return f"The two are not distinguishable {stated}."
     return f"The {'tuned' if net > 0 else 'starting'} model is the more accurate of the two {stated}."
@@ -100,7 +100,7 @@ def comparison(final: Final) -> str:
     start, tuned = final.methods["start"], final.methods["tuned"]
     overlap = start.interval[0] <= tuned.interval[1] and tuned.interval[0] <= start.interval[1]
     paired = (
-        f"Of {formats.count(final.test_samples)} test images the tuned model alone is right on "
+        f"Of {figures.count(final.test_samples)} test images the tuned model alone is right on "
         f"{final.only_tuned_right}, the starting model alone on {final.only_start_right}"
     )
     if not math.isfinite(final.p_value):
@@ -121,18 +121,18 @@ def comparison(final: Final) -> str:
             "The test pairs the models image by image, so it sees a difference that separate intervals do not. "
             + caution
         )
-    return f"{paired} (exact McNemar test, {formats.p_value(final.p_value)}), {reading}. {intervals} {caution}"
+    return f"{paired} (exact McNemar test, {figures.p_value(final.p_value)}), {reading}. {intervals} {caution}"
 
 
 def seeds_sentence(final: Final) -> str:
     """How far the seeds of each method spread, against the difference between the methods."""
     start, tuned = (final.methods[name].seeds["test_accuracy"] for name in ("start", "tuned"))
     lost = [
-        f"{np.isnan(method.seeds['loss']).sum()} of {formats.plural(method.repeats, 'seed')} of the {NAMES[name]} model"
+        f"{np.isnan(method.seeds['loss']).sum()} of {figures.plural(method.repeats, 'seed')} of the {NAMES[name]} model"
         for name, method in final.methods.items()
         if np.isnan(method.seeds["loss"]).any()
     ]
-    diverged = f"{formats.listed(lost).capitalize()} diverged (the loss is not a number). " if lost else ""
+    diverged = f"{figures.listed(lost).capitalize()} diverged (the loss is not a number). " if lost else ""
     if min(start.size, tuned.size) < 2:
         return diverged + (
             "Each method was trained with one seed, so how much its figures depend on the seed is not known."
@@ -146,13 +146,13 @@ def seeds_sentence(final: Final) -> str:
     apart = told_apart(start, tuned, deviation, freedom)
     difference = abs(mean_b - mean_a)
     return diverged + (
-        f"Over seeds the test accuracy is {formats.spread('accuracy', mean_a, sd_a)} for the starting model "
-        f"(n = {n_a}) and {formats.spread('accuracy', mean_b, sd_b)} for the tuned model (n = {n_b}): a difference of "
+        f"Over seeds the test accuracy is {figures.spread('accuracy', mean_a, sd_a)} for the starting model "
+        f"(n = {n_a}) and {figures.spread('accuracy', mean_b, sd_b)} for the tuned model (n = {n_b}): a difference of "
         f"{_points(difference)} between the means, against a spread of {_points(deviation)} between seeds. "
         + (
             "The two configurations differ beyond the seeds."
             if apart
-            else f"The two configurations are not told apart by {formats.plural(min(n_a, n_b), 'seed')}."
+            else f"The two configurations are not told apart by {figures.plural(min(n_a, n_b), 'seed')}."
         )
     )
 
@@ -160,18 +160,18 @@ def seeds_sentence(final: Final) -> str:
 def against_majority(exercise: Exercise, final: Final) -> str:
     """What an accuracy is worth: against the answer that never looks at the image."""
     tuned = final.methods["tuned"].figures["test_accuracy"]
-    majority, share = final.majority_accuracy, formats.percent(final.majority_accuracy)
+    majority, share = final.majority_accuracy, figures.percent(final.majority_accuracy)
     totals = final.methods["tuned"].confusion.sum(axis=1)
     common = exercise.classes[int(totals.argmax())]
     if not math.isfinite(tuned):
         return f"The tuned model has no test accuracy; always answering '{common}' would reach {share}."
-    error = f"{formats.percent(1 - tuned)} against {formats.percent(1 - majority)}"
+    error = f"{figures.percent(1 - tuned)} against {figures.percent(1 - majority)}"
     if tuned <= majority:
-        worth = f"and the tuned model's {formats.percent(tuned)} is worth no more than that answer"
+        worth = f"and the tuned model's {figures.percent(tuned)} is worth no more than that answer"
     elif majority >= 0.5:
         worth = f"so an accuracy near it is worth nothing, and the figure to compare is the error: {error}"
     else:
-        worth = f"against {formats.percent(tuned)} for the tuned model"
+        worth = f"against {figures.percent(tuned)} for the tuned model"
     return f"{share} of the test images are '{common}'; always answering that reaches {share} accuracy, {worth}."
 
 
@@ -183,9 +183,9 @@ def hardest(exercise: Exercise, final: Final) -> str:
         negative, positive = exercise.classes
         (_, alarms), (misses, _) = matrix
         return (
-            f"The tuned model misses {misses} of {formats.count(totals[1])} images of '{positive}' "
-            f"({formats.percent(misses / totals[1])}) and takes {alarms} of {formats.count(totals[0])} images of "
-            f"'{negative}' for it ({formats.percent(alarms / totals[0])})."
+            f"The tuned model misses {misses} of {figures.count(totals[1])} images of '{positive}' "
+            f"({figures.percent(misses / totals[1])}) and takes {alarms} of {figures.count(totals[0])} images of "
+            f"'{negative}' for it ({figures.percent(alarms / totals[0])})."
         )
     errors = matrix - np.diag(np.diag(matrix))
     if not errors.any():
@@ -194,8 +194,8 @@ def hardest(exercise: Exercise, final: Final) -> str:
     worst = int(recall.argmin())
     true, answer_ = (int(i) for i in np.unravel_index(errors.argmax(), errors.shape))
     return (
-        f"The tuned model reads '{exercise.classes[worst]}' worst ({formats.percent(recall[worst])} of "
-        f"{formats.count(totals[worst])} images right); its most frequent error is a "
+        f"The tuned model reads '{exercise.classes[worst]}' worst ({figures.percent(recall[worst])} of "
+        f"{figures.count(totals[worst])} images right); its most frequent error is a "
         f"'{exercise.classes[true]}' read as '{exercise.classes[answer_]}' ({errors[true, answer_]} images)."
     )
 
@@ -207,7 +207,7 @@ def fitting(name: str, history: dict[str, Floats]) -> str:
         bad = epoch[~(np.isfinite(training) & np.isfinite(validation))][0]
         return f"The {name} model's loss is not a number from epoch {bad:.0f}: its training diverged."
     last, lowest, tenth = len(epoch) - 1, int(validation.argmin()), max(1, len(epoch) // 10)
-    ends = f"{formats.loss(training[lowest])} to {formats.loss(training[last])}"
+    ends = f"{figures.loss(training[lowest])} to {figures.loss(training[last])}"
     # A curve that wavers about a plateau has a lowest point too: the rise has to stand out from the wavering.
     late = float(validation[-tenth:].mean())
     wavering = float(np.diff(validation[lowest:]).std() / math.sqrt(2)) if last - lowest > 1 else 0.0
@@ -216,25 +216,25 @@ def fitting(name: str, history: dict[str, Floats]) -> str:
     if stands_out and training[last] < training[lowest]:
         return (
             f"The {name} model overfits after epoch {epoch[lowest]:.0f}: from there its training loss goes on falling, "
-            f"{ends}, while the validation loss rises from {formats.loss(validation[lowest])} to "
-            f"{formats.loss(validation[last])} at epoch {epoch[last]:.0f}. Stopping at epoch {epoch[lowest]:.0f} "
+            f"{ends}, while the validation loss rises from {figures.loss(validation[lowest])} to "
+            f"{figures.loss(validation[last])} at epoch {epoch[last]:.0f}. Stopping at epoch {epoch[lowest]:.0f} "
             "would have kept the lower validation loss."
         )
     before = float(validation[-2 * tenth : -tenth].mean()) if len(epoch) >= 2 * tenth else late
     if late < 0.99 * before:
         return (
             f"The {name} model still improves at epoch {epoch[last]:.0f}: the mean validation loss is "
-            f"{formats.loss(before)} over epochs {epoch[-2 * tenth]:.0f} to {epoch[-tenth - 1]:.0f} and "
-            f"{formats.loss(late)} over epochs {epoch[-tenth]:.0f} to {epoch[last]:.0f}. Longer training may lower it "
+            f"{figures.loss(before)} over epochs {epoch[-2 * tenth]:.0f} to {epoch[-tenth - 1]:.0f} and "
+            f"{figures.loss(late)} over epochs {epoch[-tenth]:.0f} to {epoch[last]:.0f}. Longer training may lower it "
             "further."
             if tenth > 1
             else f"The {name} model still improves at epoch {epoch[last]:.0f}: its validation loss falls from "
-            f"{formats.loss(before)} to {formats.loss(late)} with the last epoch. Longer training may lower it further."
+            f"{figures.loss(before)} to {figures.loss(late)} with the last epoch. Longer training may lower it further."
         )
     return (
-        f"The {name} model's validation loss has levelled off: its lowest is {formats.loss(validation[lowest])} at "
-        f"epoch {epoch[lowest]:.0f}, the mean of the last {formats.plural(tenth, 'epoch')} {formats.loss(late)}, "
-        f"no more than its wavering between epochs. The training loss ends at {formats.loss(training[last])}."
+        f"The {name} model's validation loss has levelled off: its lowest is {figures.loss(validation[lowest])} at "
+        f"epoch {epoch[lowest]:.0f}, the mean of the last {figures.plural(tenth, 'epoch')} {figures.loss(late)}, "
+        f"no more than its wavering between epochs. The training loss ends at {figures.loss(training[last])}."
     )
 
 
@@ -243,20 +243,20 @@ def selection(exercise: Exercise) -> str:
     completed = [trial for trial in exercise.trials if trial.status == "COMPLETED"]
     if exercise.best is None or len(completed) < 2:
         return ""
-    measured = formats.metric(exercise.objective, exercise.best.score)
+    measured = figures.metric(exercise.objective, exercise.best.score)
     extreme = "largest" if exercise.maximise else "smallest"
-    images = formats.count(exercise.data["validation"])
+    images = figures.count(exercise.data["validation"])
     configurations = len(last_of_each(completed))
     several = f", from {configurations} configurations," if configurations != len(completed) else ""
     text = (
-        f"The winning trial's {formats.words(exercise.objective)}, {measured}, is the {extreme} of "
-        f"{formats.plural(len(completed), 'trial')}{several} on the same {images} validation images. Being chosen for "
+        f"The winning trial's {figures.words(exercise.objective)}, {measured}, is the {extreme} of "
+        f"{figures.plural(len(completed), 'trial')}{several} on the same {images} validation images. Being chosen for "
         "that, it is an optimistic estimate"
     )
     if exercise.final is None:
         return f"{text}; the test images have not been read."
     tuned = exercise.final.methods["tuned"].figures["test_accuracy"]
-    return f"{text}; the test accuracy, {formats.percent(tuned)}, is not, since nothing was chosen by it."
+    return f"{text}; the test accuracy, {figures.percent(tuned)}, is not, since nothing was chosen by it."
 
 
 def last_of_each(trials: Sequence[Trial]) -> list[Trial]:
@@ -267,24 +267,24 @@ def last_of_each(trials: Sequence[Trial]) -> list[Trial]:
 
 def sweep_finding(sweep: Sweep) -> str:
     """What a sweep says in short: its best value, and which others its seeds tell apart from that."""
-    name, values, accuracy = formats.words(sweep.name), _values(sweep), sweep.measures["val_accuracy"]
+    name, values, accuracy = figures.words(sweep.name), _values(sweep), sweep.measures["val_accuracy"]
     means = _means(sweep, "val_accuracy")
     if not np.isfinite(means).any():
         return f"Sweep over {name}: no training ended with a finite validation accuracy."
     best = int(np.nanargmax(means))
     rest = [i for i in range(len(values)) if i != best and np.isfinite(means[i])]
-    span = f" after {formats.plural(sweep.epochs, 'epoch')}" if sweep.epochs else ""
+    span = f" after {figures.plural(sweep.epochs, 'epoch')}" if sweep.epochs else ""
     mean = "mean " if max(len(group) for group in accuracy) > 1 else ""
     top = (
         f"Sweep over {name}: the {mean}validation accuracy{span} is largest at {values[best]}, "
-        f"{formats.percent(means[best])}."
+        f"{figures.percent(means[best])}."
     )
     deviation, freedom = pooled_deviation(accuracy)
     if not rest:
         return f"{top} No other value has one."
     if not freedom:
         return f"{top} With one seed a value this cannot be told apart from the chance of a seed."
-    seeds = formats.plural(max(len(group) for group in accuracy), "seed")
+    seeds = figures.plural(max(len(group) for group in accuracy), "seed")
     apart = [i for i in rest if told_apart(accuracy[best], accuracy[i], deviation, freedom)]
     close = [i for i in rest if i not in apart]
     if not close:
@@ -292,8 +292,8 @@ def sweep_finding(sweep: Sweep) -> str:
     if not apart:
         return f"{top} It is not told apart from any other value by {seeds}."
     return (
-        f"{top} Not told apart from it by {seeds}: {formats.listed([values[i] for i in close])}. "
-        f"Worse: {formats.listed([values[i] for i in apart])}."
+        f"{top} Not told apart from it by {seeds}: {figures.listed([values[i] for i in close])}. "
+        f"Worse: {figures.listed([values[i] for i in apart])}."
     )
 
 
@@ -313,21 +313,21 @@ def sweep_details(sweep: Sweep) -> str:
         sentences.append(f"The lead over the second, {values[second]}, is {_points(lead)}{noise}.")
     if np.isfinite(losses).sum() > 1:
         low = int(np.nanargmin(losses))
-        sentences.append(f"The final training loss is lowest at {values[low]} ({formats.loss(losses[low])}).")
+        sentences.append(f"The final training loss is lowest at {values[low]} ({figures.loss(losses[low])}).")
     if np.isfinite(seconds).sum() > 1:
         fast, slow = int(np.nanargmin(seconds)), int(np.nanargmax(seconds))
         sentences.append(
-            f"An epoch takes {formats.duration(seconds[fast])} at {values[fast]} and "
-            f"{formats.duration(seconds[slow])} at {values[slow]}."
+            f"An epoch takes {figures.duration(seconds[fast])} at {values[fast]} and "
+            f"{figures.duration(seconds[slow])} at {values[slow]}."
         )
     lost = [values[i] for i, group in enumerate(accuracy) if not np.isfinite(group).all()]
     if lost:
-        sentences.append(f"Trainings that diverged are left out of the means ({formats.listed(lost)}).")
+        sentences.append(f"Trainings that diverged are left out of the means ({figures.listed(lost)}).")
     return " ".join(sentences)
 
 
 def _values(sweep: Sweep) -> list[str]:
-    return [formats.value(value) for value in sweep.values]
+    return [figures.value(value) for value in sweep.values]
 
 
 def _means(sweep: Sweep, measure: str) -> Floats:
@@ -345,20 +345,20 @@ def not_tested(exercise: Exercise) -> list[str]:
         )
     if tried:
         limits.append(
-            f"The search tried {formats.plural(len(last_of_each(tried)), 'configuration')} of its space, one seed "
+            f"The search tried {figures.plural(len(last_of_each(tried)), 'configuration')} of its space, one seed "
             "each; better ones may lie between or outside the values tried."
         )
     for origin in sorted({sweep.origin for sweep in exercise.sweeps}):
-        swept = [formats.words(sweep.name) for sweep in exercise.sweeps if sweep.origin == origin]
+        swept = [figures.words(sweep.name) for sweep in exercise.sweeps if sweep.origin == origin]
         vary, hold = ("sweep over {} varies", "holds") if len(swept) == 1 else ("sweeps over {} vary", "hold")
         limits.append(
-            f"The {vary.format(formats.listed(swept))} one hyper-parameter and {hold} the others at the "
+            f"The {vary.format(figures.listed(swept))} one hyper-parameter and {hold} the others at the "
             f"{NAMES.get(origin, origin)} model's values; how hyper-parameters act together was not tested, and "
             "comparisons within a sweep are not corrected for their number."
         )
     limits.append(
-        f"One split into {formats.count(exercise.data['train'])} training and "
-        f"{formats.count(exercise.data['validation'])} validation images was used; "
+        f"One split into {figures.count(exercise.data['train'])} training and "
+        f"{figures.count(exercise.data['validation'])} validation images was used; "
         "how the choice depends on it was not tested."
     )
     return limits
@@ -385,7 +385,7 @@ def lab_discussion(exercises: Sequence[Exercise]) -> list[str]:
         "start": "The starting model is distinguishably more accurate than the tuned model in {}.",
         "neither": "The test images do not tell the two models apart in {}.",
     }
-    texts = [text.format(formats.listed(groups[group])) for group, text in verdicts.items() if groups[group]]
+    texts = [text.format(figures.listed(groups[group])) for group, text in verdicts.items() if groups[group]]
     paragraphs.append(" ".join(texts) + " The test is the exact McNemar test at the 5 % level, exercise by exercise.")
     for (a, final_a), (b, final_b) in pairwise(finished):
         if a.task != b.task or a.classes != b.classes:
@@ -394,16 +394,16 @@ def lab_discussion(exercises: Sequence[Exercise]) -> list[str]:
         apart = one.interval[1] < other.interval[0] or other.interval[1] < one.interval[0]
         paragraphs.append(
             f"'{a.title}' and '{b.title}' answer the same question on the same test images: tuned, they reach "
-            f"{formats.percent(one.figures['test_accuracy'])} ({formats.interval(*one.interval)}) and "
-            f"{formats.percent(other.figures['test_accuracy'])} ({formats.interval(*other.interval)}). "
+            f"{figures.percent(one.figures['test_accuracy'])} ({figures.interval(*one.interval)}) and "
+            f"{figures.percent(other.figures['test_accuracy'])} ({figures.interval(*other.interval)}). "
             f"The 95 % intervals {'do not overlap' if apart else 'overlap'}; a test that pairs their answers was not "
             "run."
         )
     tasks = {exercise.task: (exercise, final.majority_accuracy) for exercise, final in finished}
     if len(tasks) > 1:
-        shares = [f"{formats.percent(majority)} in '{exercise.title}'" for exercise, majority in tasks.values()]
+        shares = [f"{figures.percent(majority)} in '{exercise.title}'" for exercise, majority in tasks.values()]
         paragraphs.append(
             "Accuracies and losses of different tasks do not compare: always answering the most frequent class gives "
-            f"{formats.listed(shares)}."
+            f"{figures.listed(shares)}."
         )
     return paragraphs
