@@ -116,7 +116,15 @@ IDENTITY = {"exercise": "single", "data": "ed" * 32, "hyperparameters": {"batch_
 STATE = checkpoint.State(
     [np.arange(6, dtype=np.float32).reshape(2, 3), np.array(7, np.uint32)], {"loss": [0.5, 0.25]}, IDENTITY
 )
-HEADER = {"format": 1, "variables": 2, "history": STATE.history, "identity": IDENTITY}
+HEADER = {
+    "format": 2,
+    "variables": 2,
+    "weights": 0,
+    "epoch": None,
+    "memory": None,
+    "history": STATE.history,
+    "identity": IDENTITY,
+}
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +166,7 @@ def test_a_state_with_another_header_is_refused_or_can_be_used(state, header):
     if found is not None:
         for values in found[0].history.values():
             assert all(isinstance(value, float) for value in values)
-            assert len(values) == found[1]
+            assert len(values) <= found[1]
 
 
 # What a search leaves

@@ -1,0 +1,9 @@
+"""Keras alone: ``fit``, the compiled program, graph or XLA, which models share one, exact state. Knows nothing of searches.
+
+``plan`` what a trial's training follows, ``fit`` what ``model.fit`` becomes under it, ``seeds`` random numbers.
+"""
+
+from search.training.plan import Diverged, Record, Stopped, TrainingPlan, planned, restore_weights
+from search.training.seeds import seed_everything
+
+__all__ = ["Diverged", "Record", "Stopped", "TrainingPlan", "planned", "restore_weights", "seed_everything"]

@@ -17,7 +17,7 @@ from search.errors import WorkError, first_line
 if TYPE_CHECKING:
     import keras
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -26,23 +26,41 @@ class State:
 
     Attributes:
         variables: the model's variables (weights, batch statistics, seeds of random layers) and then the optimizer's.
-        history: metric -> its value after each epoch from the first; its length is the epochs trained.
+        history: metric -> its value after each epoch from the first.
         identity: what the state belongs to; a state is not restored into something else.
+        weights: how many of ``variables`` are the model's.
+        epoch: the epoch to go on with, as ``model.fit`` counts; None where the training had ended.
+        memory: of the callbacks of a training that goes on, as :func:`search.training.callbacks.memory` gives it.
     """
 
     variables: list[NDArray[np.generic]]
     history: dict[str, list[float]]
     identity: dict[str, Any]
+    weights: int = 0
+    epoch: int | None = None
+    memory: Any = None
 
     @property
     def epochs(self) -> int:
-        """The epochs trained so far."""
-        return len(next(iter(self.history.values()), []))
+        """The epochs trained; a metric that is not there after every one, as with ``validation_freq``, has fewer values."""
+        return max(map(len, self.history.values()), default=0)
 
 
-def capture(model: keras.Model, history: dict[str, list[float]], identity: dict[str, Any]) -> State:
-    """Copies the state out of ``model``."""
-    return State([np.array(variable.numpy()) for variable in _variables(model)], history, identity)
+def capture(
+    model: keras.Model,
+    history: dict[str, list[float]],
+    identity: dict[str, Any],
+    epoch: int | None = None,
+    memory: Any = None,
+) -> State:
+    """Copies the state out of ``model``; see :class:`State`."""
+    values = [np.array(variable.numpy()) for variable in _variables(model)]
+    return State(values, history, dict(identity), len(model.variables), epoch, memory)
+
+
+def fits(state: State, model: keras.Model) -> bool:
+    """Whether the model's variables are the state's by number, shape and dtype."""
+    return [(tuple(variable.shape), str(variable.dtype)) for variable in _variables(model)] == _shapes(state)
 
 
 def restore(state: State, model: keras.Model) -> None:
@@ -53,20 +71,42 @@ def restore(state: State, model: keras.Model) -> None:
     """
     variables = _variables(model)
     expected = [(tuple(variable.shape), str(variable.dtype)) for variable in variables]
-    received = [(value.shape, value.dtype.name) for value in state.variables]
-    if expected != received:
-        raise WorkError(f"the state holds variables {received}; the model has {expected}; start afresh with --fresh")
+    if expected != _shapes(state):
+        raise WorkError(
+            f"the state holds variables {_shapes(state)}; the model has {expected}; start afresh with --fresh"
+        )
     for variable, value in zip(variables, state.variables, strict=True):
+        variable.assign(value)
+
+
+def restore_weights(state: State, model: keras.Model) -> None:
+    """Puts the state's weights into ``model`` and leaves its optimizer alone.
+
+    Raises:
+        WorkError: the model's variables are not the state's.
+    """
+    variables, values = model.variables, state.variables[: state.weights]
+    expected = [tuple(variable.shape) for variable in variables]
+    received = [value.shape for value in values]
+    if expected != received:
+        raise WorkError(f"the state holds weights {received}; the model has {expected}; start afresh with --fresh")
+    for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
 
 
 def write(path: Path, state: State) -> None:
     """Writes the state as an ``.npz`` without pickles; every array carries the archive's CRC-32."""
-    header = json.dumps(
-        {"format": FORMAT, "variables": len(state.variables), "history": state.history, "identity": state.identity}
-    )
     arrays = {f"variable_{i:04d}": value for i, value in enumerate(state.variables)}
-    files.write_npz(path, header=np.frombuffer(header.encode(), np.uint8), **arrays)
+    header = {
+        "format": FORMAT,
+        "variables": len(state.variables),
+        "weights": state.weights,
+        "epoch": state.epoch,
+        "history": state.history,
+        "identity": state.identity,
+        "memory": _without_arrays(state.memory, arrays),
+    }
+    files.write_npz(path, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)
 
 
 def read(path: Path, identity: dict[str, Any]) -> State:
@@ -79,22 +119,56 @@ def read(path: Path, identity: dict[str, Any]) -> State:
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
             header = json.loads(bytes(archive["header"]).decode())
-            version, owner = header["format"], header["identity"]
-            history = {str(metric): [float(value) for value in values] for metric, values in header["history"].items()}
-            if len({len(values) for values in history.values()}) > 1:
-                raise ValueError("its metrics have different numbers of epochs")
-            variables = [archive[f"variable_{i:04d}"] for i in range(header["variables"])]
+            version = header["format"]
+            if version != FORMAT:
+                raise WorkError(f"{path} has format {version!r}; this version reads {FORMAT}; {remedy}")
+            arrays = {name: archive[name] for name in archive.files if name != "header"}
+            state = State(
+                [arrays[f"variable_{i:04d}"] for i in range(header["variables"])],
+                {str(metric): [float(value) for value in values] for metric, values in header["history"].items()},
+                header["identity"],
+                int(header["weights"]),
+                None if header["epoch"] is None else int(header["epoch"]),
+                _with_arrays(header["memory"], arrays),
+            )
     except FileNotFoundError:
         raise WorkError(f"{path} is missing; {remedy}") from None
+    except WorkError:
+        raise
     except Exception as error:  # a flipped bit makes NumPy and zipfile raise nearly anything
         raise WorkError(f"{path} is damaged ({first_line(error)}); {remedy}") from None
-    if version != FORMAT:
-        raise WorkError(f"{path} has format {version!r}; this version reads {FORMAT}; {remedy}")
-    if owner != identity:
-        raise WorkError(f"{path} belongs to {owner!r}; expected {identity}; {remedy}")
-    return State(variables, history, identity)
+    if state.identity != json.loads(json.dumps(identity)):
+        raise WorkError(f"{path} belongs to {state.identity!r}; expected {identity}; {remedy}")
+    return state
 
 
 def _variables(model: keras.Model) -> list[Any]:
+    if model.optimizer is None:
+        return list(model.variables)
     model.optimizer.build(model.trainable_variables)
     return [*model.variables, *model.optimizer.variables]
+
+
+def _shapes(state: State) -> list[tuple[tuple[int, ...], str]]:
+    return [(value.shape, value.dtype.name) for value in state.variables]
+
+
+def _without_arrays(node: Any, arrays: dict[str, NDArray[Any]]) -> Any:
+    """The node as JSON; each array in it goes into ``arrays`` and leaves its name."""
+    if isinstance(node, np.ndarray):
+        name = f"memory_{len(arrays):04d}"
+        arrays[name] = node
+        return {"array": name}
+    if isinstance(node, dict):
+        return {key: _without_arrays(value, arrays) for key, value in node.items()}
+    if isinstance(node, (list, tuple)):
+        return [_without_arrays(value, arrays) for value in node]
+    return node
+
+
+def _with_arrays(node: Any, arrays: dict[str, NDArray[Any]]) -> Any:
+    if isinstance(node, dict):
+        if node.keys() == {"array"}:
+            return arrays[node["array"]]
+        return {key: _with_arrays(value, arrays) for key, value in node.items()}
+    return [_with_arrays(value, arrays) for value in node] if isinstance(node, list) else node
