@@ -94,22 +94,6 @@ def read_json(path: Path) -> Any:
         raise WorkError(f"{path} cannot be read ({error}); expected JSON; set the folder aside with --fresh") from None
 
 
-def read_csv(path: Path) -> list[dict[str, str]]:
-    """Reads a CSV file of ours, a dictionary a row.
-
-    Raises:
-        WorkError: the file is missing, unreadable or has rows of another width than its header.
-    """
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, ValueError, csv.Error) as error:
-        raise WorkError(f"{path} cannot be read ({error}); run the step that writes it again") from None
-    if any(None in row or None in row.values() for row in rows):
-        raise WorkError(f"{path} is damaged: its rows differ in width; run the step that writes it again")
-    return rows
-
-
 def set_aside(path: Path) -> Path | None:
     """Renames ``path`` to the first free ``<name>.old-<k>`` beside it and returns that; None where there is nothing."""
     if not path.exists():

@@ -240,7 +240,12 @@ def _setting(text: str) -> Setting:
     return text
 
 
-def _rows(path: Path, columns: tuple[str, ...]) -> tuple[list[str], list[dict[str, str]]]:
+def read_rows(path: Path, columns: tuple[str, ...] = ()) -> tuple[list[str], list[dict[str, str]]]:
+    """The header of a CSV file of ours, which has ``columns``, and a dictionary a line.
+
+    Raises:
+        OSError, ValueError, csv.Error: it cannot be read, lacks a column or has a line of another width.
+    """
     with path.open(encoding="utf-8", newline="") as lines:
         reader = csv.DictReader(lines, strict=True)
         header = list(reader.fieldnames or [])
@@ -265,7 +270,7 @@ def _search(exercise: Exercise) -> tuple[list[Trial], Best | None]:
         return [], None
     remedy = f"run '{exercise.command('search')}' again"
     with reading(path, "one row a trial of the search", remedy):
-        header, rows = _rows(path, ("trial_id", "status", "epochs", "best_epoch", *METRICS, "seconds", "message"))
+        header, rows = read_rows(path, ("trial_id", "status", "epochs", "best_epoch", *METRICS, "seconds", "message"))
         settings = header[header.index("epochs") + 1 : header.index("best_epoch")]
         trials = [_trial(row, settings, exercise.objective) for row in rows]
     path = exercise.folder / "best.json"
@@ -303,7 +308,7 @@ def _trial(row: dict[str, str], settings: list[str], objective: str) -> Trial:
 
 def _history(path: Path, remedy: str) -> dict[str, Floats]:
     with reading(path, "one row an epoch", remedy):
-        _, rows = _rows(path, ("epoch", *METRICS))
+        _, rows = read_rows(path, ("epoch", *METRICS))
         if not rows:
             raise ValueError("no epoch")
         return {name: np.array([_figure(row[name]) for row in rows]) for name in ("epoch", *METRICS)}
@@ -372,7 +377,7 @@ def _sweeps(exercise: Exercise) -> list[Sweep]:
 def _sweep(exercise: Exercise, name: str) -> Sweep:
     path = exercise.folder / "sweeps" / f"{name}.csv"
     with reading(path, "one row a training of the sweep", f"run '{exercise.command(f'sweep {name}')}' again"):
-        _, rows = _rows(path, ("value", "seed", *SWEEP_METRICS))
+        _, rows = read_rows(path, ("value", "seed", *SWEEP_METRICS))
         if not rows:
             raise ValueError("no training")
         values = list(dict.fromkeys(_setting(row["value"]) for row in rows))

@@ -489,9 +489,9 @@ def test_diverged_trainings_are_said_to_have_diverged(tmp_path: Path) -> None:
         metrics["tuned"]["seeds"][0][key] = None
     metrics["mcnemar"]["p_value"] = math.nan
     write_json(folder / "retrain" / "metrics.json", metrics)
-    rows = results._rows(folder / "retrain" / "history.csv", ())[1]
+    rows = results.read_rows(folder / "retrain" / "history.csv")[1]
     write_csv(folder / "retrain" / "history.csv", [{**row, "loss": "nan", "val_loss": ""} for row in rows])
-    sweep = results._rows(folder / "sweeps" / "batch_size.csv", ())[1]
+    sweep = results.read_rows(folder / "sweeps" / "batch_size.csv")[1]
     lost = {"loss": "nan", "accuracy": "nan", "val_loss": "nan", "val_accuracy": "nan"}
     write_csv(folder / "sweeps" / "batch_size.csv", [row | (lost if row["value"] == "512" else {}) for row in sweep])
     text = text_of(report_page.write_report(folder))
@@ -575,7 +575,7 @@ def test_a_search_that_minimises_picks_the_smallest(tmp_path: Path) -> None:
     run = json.loads((folder / "run.json").read_text())
     run["exercise"] |= {"objective": "val_loss", "direction": "min"}
     write_json(folder / "run.json", run)
-    rows = [row for row in results._rows(folder / "trials.csv", ())[1] if row["status"] == "COMPLETED"]
+    rows = [row for row in results.read_rows(folder / "trials.csv")[1] if row["status"] == "COMPLETED"]
     lowest = min(rows, key=lambda row: float(row["val_loss"]))
     edit_json(folder / "best.json", trial_id=lowest["trial_id"], score=float(lowest["val_loss"]))
     page = report_page.write_report(folder)
@@ -587,7 +587,7 @@ def test_a_search_that_minimises_picks_the_smallest(tmp_path: Path) -> None:
 
 def test_a_search_in_which_every_trial_failed(tmp_path: Path) -> None:
     folder = fabricate(tmp_path, "single", steps="search")
-    rows = [row for row in results._rows(folder / "trials.csv", ())[1] if row["status"] == "FAILED"]
+    rows = [row for row in results.read_rows(folder / "trials.csv")[1] if row["status"] == "FAILED"]
     write_csv(folder / "trials.csv", rows)
     (folder / "best.json").unlink()
     text = text_of(report_page.write_report(folder))
@@ -597,7 +597,7 @@ def test_a_search_in_which_every_trial_failed(tmp_path: Path) -> None:
 
 def test_random_search_has_no_budget_table(tmp_path: Path) -> None:
     folder = fabricate(tmp_path, "single", steps="search")
-    rows = results._rows(folder / "trials.csv", ())[1]
+    rows = results.read_rows(folder / "trials.csv")[1]
     plain = {"bracket": "", "round": "", "promoted_from": "", "initial_epoch": "0"}
     write_csv(folder / "trials.csv", [{key: plain.get(key, value) for key, value in row.items()} for row in rows])
     run = json.loads((folder / "run.json").read_text())

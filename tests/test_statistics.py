@@ -1,32 +1,155 @@
-"""Wilson's interval and McNemar's test against definitions and published figures."""
+"""The report's statistics against SciPy, scikit-learn and simulations."""
 
 import math
 
+import numpy as np
 import pytest
+from scipy import stats
+from sklearn import metrics
 
-from search.report.estimators import Z_95, mcnemar_p_value, wilson_interval
-
-
-@pytest.mark.parametrize(("correct", "n"), [(0, 10), (1, 10), (9921, 10_000), (10_000, 10_000), (5, 7)])
-def test_wilson_ends_are_where_the_score_statistic_is_the_quantile(correct, n):
-    """The interval is defined by |p - p0| = z sqrt(p0 (1 - p0) / n), solved for p0."""
-    for end in wilson_interval(correct, n):
-        distance = abs(correct / n - end)
-        assert distance == pytest.approx(Z_95 * math.sqrt(end * (1 - end) / n), abs=1e-12)
+from search.report import estimators
 
 
-def test_wilson_reproduces_a_published_interval():
-    """Newcombe, Statistics in Medicine 17 (1998), table I, method 3: 81 of 263."""
-    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+def test_the_bootstrap_of_one_network_is_the_binomial_of_its_images():
+    right = np.arange(2000) % 20 != 0  # 95 %
+    draws = estimators.crossed_bootstrap({"one": right[None]}, draws=20_000)["one"]
+    assert draws.mean() == pytest.approx(0.95, abs=3e-4)
+    assert draws.std() == pytest.approx(stats.binom(2000, 0.95).std() / 2000, rel=0.03)
+    interval = estimators.percentile_interval(0.95, draws)
+    reference = stats.bootstrap((right.astype(float),), np.mean, method="percentile", n_resamples=5000, rng=1)
+    assert interval.low == pytest.approx(reference.confidence_interval.low, abs=1e-3)
+    assert interval.high == pytest.approx(reference.confidence_interval.high, abs=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "p"),
-    [(0, 0, 1.0), (5, 5, 1.0), (1, 0, 1.0), (10, 0, 2 / 2**10), (1, 9, 2 * 11 / 2**10), (9, 1, 2 * 11 / 2**10)],
-)
-def test_mcnemar_is_a_two_sided_sign_test(first, second, p):
-    assert mcnemar_p_value(first, second) == pytest.approx(p)
+def test_networks_that_differ_widen_the_interval_by_the_variance_of_their_mean():
+    """Seeds alone vary here: the bootstrap's variance is their sample variance over s, without bias."""
+    shares = np.array([0.90, 0.92, 0.97])
+    n = 100_000
+    rows = np.array([np.arange(n) < share * n for share in shares])
+    draws = estimators.crossed_bootstrap({"tuned": rows}, draws=20_000)["tuned"]
+    images = rows.mean() * (1 - rows.mean()) / n
+    assert draws.var() == pytest.approx(shares.var(ddof=1) / 3 + images, rel=0.05)
 
 
-def test_mcnemar_takes_large_counts():
-    assert 0 < mcnemar_p_value(900, 700) < 1e-5
+def test_a_difference_is_paired_by_image():
+    """Two models that err on the same images differ by nothing, however many those are."""
+    right = np.random.default_rng(0).random((1, 5000)) < 0.9
+    intervals, difference = estimators.accuracy_intervals({"start": right, "tuned": right.copy()})
+    assert (difference.value, difference.low, difference.high) == (0, 0, 0)
+    assert intervals["start"].high - intervals["start"].low > 0.01
+
+
+def test_the_interval_of_a_difference_covers_it():
+    """200 pairs of models whose images differ in difficulty, three networks each: at least 95 % of intervals hold."""
+    random = np.random.default_rng(3)
+    images, networks, held = 400, 3, 0
+    for _ in range(200):
+        hard = 1.5 * random.normal(size=(1, images))
+        rows = {}
+        for name, skill in (("start", 1.6), ("tuned", 1.9)):
+            seeds = 0.1 * random.normal(size=(networks, 1))
+            rows[name] = hard + skill + seeds + random.normal(size=(networks, images)) > 0
+        draws = estimators.crossed_bootstrap(rows, draws=400)
+        difference = estimators.percentile_interval(0.0, draws["tuned"] - draws["start"])
+        scale = math.sqrt(1 + 1.5**2 + 0.1**2)
+        true = stats.norm.cdf(1.9 / scale) - stats.norm.cdf(1.6 / scale)
+        held += difference.low <= true <= difference.high
+    assert held >= 0.93 * 200
+
+
+def test_without_an_error_the_interval_is_wilsons():
+    intervals, _ = estimators.accuracy_intervals({"tuned": np.ones((3, 50), bool)})
+    assert intervals["tuned"].low == pytest.approx(1 / (1 + 1.959964**2 / 50), abs=1e-6)
+    assert intervals["tuned"].high == 1
+
+
+def test_models_with_other_images_are_refused():
+    with pytest.raises(ValueError, match=r"received images \[5, 6\]"):
+        estimators.crossed_bootstrap({"a": np.ones((1, 5), bool), "b": np.ones((1, 6), bool)})
+
+
+@pytest.mark.parametrize(("values", "seeds"), [(2, 3), (4, 3), (7, 3), (7, 5)])
+def test_a_sweep_without_differences_calls_some_value_worse_in_at_most_one_of_twenty(values, seeds):
+    random = np.random.default_rng(values)
+    sweeps = 2000
+    wrong = 0
+    for _ in range(sweeps):
+        scores = 2 * random.normal(size=(1, seeds)) + random.normal(size=(values, seeds))  # good seeds are good for all
+        wrong += bool(estimators.compare_blocks(scores).worse)
+    assert wrong / sweeps < 0.05 + 3 * math.sqrt(0.05 * 0.95 / sweeps)
+
+
+def test_one_unsteady_value_makes_few_false_claims():
+    random = np.random.default_rng(0)
+    spread = np.array([1, 1, 1, 1, 1, 1, 4])[:, None]
+    wrong = sum(bool(estimators.compare_blocks(spread * random.normal(size=(7, 3))).worse) for _ in range(2000))
+    assert wrong / 2000 < 0.09
+
+
+def test_values_that_differ_are_told_apart_and_seeds_that_are_good_for_all_cancel():
+    random = np.random.default_rng(1)
+    seeds = 10 * random.normal(size=(1, 3))
+    scores = seeds + np.array([[3.0], [0], [0], [0]]) + 0.1 * random.normal(size=(4, 3))
+    compared = estimators.compare_blocks(scores)
+    assert compared.order[0] == 0
+    assert sorted(compared.worse) == [1, 2, 3]
+    rounds = scores.T
+    f, _ = stats.f_oneway(*(rounds - rounds.mean(axis=1, keepdims=True)).T)
+    assert compared.deviation == pytest.approx(
+        math.sqrt(3 * scores.mean(axis=1).var(ddof=1) / f * 8 / compared.freedom), rel=1e-9
+    )
+
+
+def test_a_value_that_diverged_is_no_winner_however_good_its_survivors():
+    compared = estimators.compare_blocks([[0.99, math.nan, 0.99], [0.9, 0.91, 0.9], [0.89, 0.9, 0.89]])
+    assert compared.lost == {0: 1}
+    assert compared.order == [1, 2]
+    assert estimators.compare_blocks([[math.nan] * 3] * 2).order == []
+
+
+def test_one_seed_or_one_value_claims_nothing():
+    assert estimators.compare_blocks([[0.99], [0.5]]).worse == []
+    assert estimators.compare_blocks([[0.99, 0.98, 0.99]]).worse == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_measures_of_two_classes_are_scikit_learns(seed):
+    random = np.random.default_rng(seed)
+    truth = random.random(500) < 0.1
+    score = np.round(np.clip(0.4 * truth + random.random(500) * 0.6, 0, 1), seed)  # ties, the more the fewer decimals
+    measured = estimators.binary_measures(truth, score)
+    answer = score > 0.5
+    assert measured == pytest.approx(
+        {
+            "precision": metrics.precision_score(truth, answer, zero_division=0.0),
+            "recall": metrics.recall_score(truth, answer),
+            "f1": metrics.f1_score(truth, answer),
+            "roc_area": metrics.roc_auc_score(truth, score),
+            "pr_area": metrics.average_precision_score(truth, score),
+        }
+    )
+
+
+def test_calibration_of_networks_that_know_and_do_not_know():
+    random = np.random.default_rng(0)
+    confidence = random.uniform(0.5, 1, 200_000)
+    right = random.random(200_000) < confidence
+    assert estimators.expected_calibration_error(confidence, right) < 0.005
+    assert estimators.expected_calibration_error(np.ones(1000), np.arange(1000) < 900) == pytest.approx(0.1)
+    ends, mean, share, counts = estimators.reliability([0.95, 0.95, 0.2], [1, 0, 1], bins=10)
+    assert ends.tolist() == [0.2, 1.0]
+    assert mean == pytest.approx([0.2, 0.95])
+    assert share == pytest.approx([1.0, 0.5])
+    assert counts.tolist() == [1, 2]
+
+
+def test_a_summary_counts_what_is_not_finite():
+    found = estimators.summary([3.0, math.nan, 1.0, 2.0])
+    assert (found.median, found.low, found.high, found.n, found.of) == (2, 1, 3, 3, 4)
+    assert math.isnan(estimators.summary([math.nan]).median)
+
+
+def test_one_spike_does_not_move_a_rolling_median():
+    values = np.full(30, 0.1)
+    values[12] = 9.0
+    assert estimators.rolling_median(values, 5) == pytest.approx(np.full(26, 0.1))

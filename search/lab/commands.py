@@ -15,8 +15,8 @@ from search.errors import RequestError, WorkError
 from search.lab import printing
 from search.lab.session import Session
 from search.oracles import space as spaces
-from search.report import console
-from search.report.progress import Progress, duration
+from search.report import console, figures
+from search.report.progress import Progress
 
 
 def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> None:
@@ -127,7 +127,7 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
         )
     done = tally()
     session.say(
-        f"Searched {done['trials_run']} trials, {done['epochs_trained']} epochs, in {duration(done['seconds'])}. {printing.best_line(best)}."
+        f"Searched {done['trials_run']} trials, {done['epochs_trained']} epochs, in {figures.duration(done['seconds'], ' ')}. {printing.best_line(best)}."
     )
 
 
@@ -234,7 +234,7 @@ def sweep(session: Session, name: str, *, epochs: int, seeds: int, held_from: st
     facts = {**provenance.collect(session.script, workers.size), **settings, "settings": settings}
     model = "starting model" if held_from == "start" else "best configuration"
     session.say(
-        f"Sweep of {name} from the {model}: {', '.join(map(console.format_value, values))}; {epochs} epochs, "
+        f"Sweep of {name} from the {model}: {', '.join(map(figures.value, values))}; {epochs} epochs, "
         f"{seeds} {'seeds' if seeds > 1 else 'seed'} a value"
         + (f", each at the best of {len(candidates)} values of {retuned}." if retuned else ".")
     )

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from search.lab.session import Session
 from search.oracles.space import own_values
-from search.report import console
-from search.report.progress import Progress, duration
+from search.report import console, figures
+from search.report.progress import Progress
 
 
 def print_plan(
@@ -34,7 +34,7 @@ def print_plan(
             table.add_row(str(bracket), ", ".join(steps))
         session.console.print(table)
     session.say(
-        f"Predicted: about {duration(seconds)} with {workers} "
+        f"Predicted: about {figures.duration(seconds, ' ')} with {workers} "
         f"{'worker' if workers < 2 else 'workers'} (the starting model takes {epoch_seconds:.2f} s an epoch here)."
     )
 
@@ -63,7 +63,7 @@ def print_sweep(session: Session, name: str, rows: list[dict[str, Any]], chosen:
         group = [row for row in rows if row["value"] == value]
         accuracies = [row["val_accuracy"] for row in group]
         table.add_row(
-            ", ".join(map(console.format_value, (value, *([chosen[str(value)]] if chosen else [])))),
+            ", ".join(map(figures.value, (value, *([chosen[str(value)]] if chosen else [])))),
             f"{statistics.fmean(accuracies):.4f}",
             f"{statistics.stdev(accuracies):.4f}" if len(accuracies) > 1 else "-",
             f"{statistics.fmean(row['loss'] for row in group):.4g}",

@@ -12,7 +12,7 @@ import numpy as np
 
 from search import files
 from search.errors import RequestError, WorkError
-from search.report.console import format_value
+from search.report import figures
 from search.training.trial import Job, Outcome
 from search.workers.local import Workers, run_all
 
@@ -85,7 +85,7 @@ def sweep(
         mark = "-".join(str(part) for part in (values.index(value), k, *map(candidates.index, setting.values())))
         return Job(
             name=", ".join(
-                f"{key} {format_value(value)}" for key, value in {name: value, **setting, "seed": k}.items()
+                f"{key} {figures.value(value)}" for key, value in {name: value, **setting, "seed": k}.items()
             ),
             hyperparameters={**held, name: value, **setting},
             seed=(seed, SWEEPING, k),
@@ -115,13 +115,13 @@ def sweep(
     rows = []
     for one in jobs:
         outcome = known[one.state]
-        figures: dict[str, Any] = dict.fromkeys(COLUMNS[2:], math.nan)
+        ended: dict[str, Any] = dict.fromkeys(COLUMNS[2:], math.nan)
         if outcome.completed:
-            figures |= {metric: outcome.final(metric) for metric in COLUMNS[2:-1]}
+            ended |= {metric: outcome.final(metric) for metric in COLUMNS[2:-1]}
             # the first epoch of a training also compiles
-            figures["seconds_per_epoch"] = statistics.median(
+            ended["seconds_per_epoch"] = statistics.median(
                 outcome.epoch_seconds[1:] or outcome.epoch_seconds or (math.nan,)
             )
-        rows.append({"value": one.hyperparameters[name], "seed": one.seed[-1], **figures})
+        rows.append({"value": one.hyperparameters[name], "seed": one.seed[-1], **ended})
     files.write_csv(folder / f"{name}.csv", COLUMNS, rows)
     return rows, {str(value): setting[retuned] for value, setting in chosen.items() if retuned}

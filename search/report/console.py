@@ -11,7 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from search import files, results
+from search import results
+from search.report import figures
 
 FIGURES = ("val_accuracy", "val_loss")
 
@@ -23,10 +24,16 @@ def as_csv(folder: Path) -> str:
 
 
 def as_json(folder: Path) -> str:
-    """The best configuration and every trial, checked."""
+    """The best configuration and every trial, checked; numbers as numbers, null where a trial has none."""
     searched = results.read_search(folder)
-    best = None if searched.best is None else vars(searched.best)
-    return json.dumps({"best": best, "trials": files.read_csv(folder / "trials.csv")}, indent=1)
+    best = None if searched.best is None else _plain(vars(searched.best))
+    return json.dumps({"best": best, "trials": [_plain(vars(trial)) for trial in searched.trials]}, indent=1)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_summary(folder: Path, console: Console, top: int = 10) -> None:
@@ -57,23 +64,16 @@ def print_summary(folder: Path, console: Console, top: int = 10) -> None:
         console.print(f"trial {trial.trial_id} failed: {trial.message}", markup=False)
 
 
-def format_value(value: Any) -> str:
-    """A hyper-parameter's value as a person writes it."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return str(value)
-    return f"{value:.3g}" if abs(value) < 1 and value else f"{value:g}"
-
-
 def one_line(values: Mapping[str, Any]) -> str:
     """A configuration as a person writes it."""
-    return ", ".join(f"{name} {format_value(value)}" for name, value in values.items())
+    return ", ".join(f"{name} {figures.value(value)}" for name, value in values.items())
 
 
 def describe_domain(hp: Mapping[str, Any]) -> str:
     """The values of a hyper-parameter of ``run.json``'s space, in words."""
     if hp.get("values") is not None:
-        return ", ".join(format_value(value) for value in hp["values"])
-    words = f"{format_value(hp['min_value'])} to {format_value(hp['max_value'])}"
+        return ", ".join(figures.value(value) for value in hp["values"])
+    words = f"{figures.value(hp['min_value'])} to {figures.value(hp['max_value'])}"
     return f"{words}, log scale" if hp["sampling"] == "log" else words
 
 
@@ -83,8 +83,8 @@ def _trials_table(title: str, trials: list[results.Trial]) -> Table:
         table.add_column(column, justify="right")
     table.add_column("configuration", overflow="fold")
     for trial in trials:
-        figures = [_figure(trial.metrics[figure]) for figure in FIGURES]
-        table.add_row(trial.trial_id, str(trial.epochs), *figures, one_line(trial.hyperparameters))
+        cells = [_figure(trial.metrics[figure]) for figure in FIGURES]
+        table.add_row(trial.trial_id, str(trial.epochs), *cells, one_line(trial.hyperparameters))
     return table
 
 

@@ -1,8 +1,243 @@
-"""The two statistics of a final evaluation: an accuracy's interval, and whether two models differ on the same images."""
+"""Statistics of the report: NumPy arrays in, numbers out. ``docs/statistics.md`` says which figure uses which, and why."""
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+Floats = NDArray[np.float64]
+LEVEL = 0.05
+DRAWS = 4000  # of a bootstrap: the ends of a 95 % interval then move by less than 0.1 of its width from seed to seed
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What several trainings say of one measure: median, smallest and largest of the finite ones; NaN where none is."""
+
+    median: float
+    low: float
+    high: float
+    n: int  # finite
+    of: int  # all
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def summary(values: ArrayLike) -> Summary:
+    """Median and range of ``values`` (n,), those that are not finite counted apart."""
+    given = np.asarray(values, float)
+    finite = given[np.isfinite(given)]
+    if not finite.size:
+        return Summary(math.nan, math.nan, math.nan, 0, given.size)
+    return Summary(float(np.median(finite)), float(finite.min()), float(finite.max()), finite.size, given.size)
+
+
+def mean_and_deviation(values: ArrayLike) -> tuple[float, float, int]:
+    """Mean, sample standard deviation (NaN for fewer than two) and number of the finite values."""
+    finite = np.asarray(values, float)
+    finite = finite[np.isfinite(finite)]
+    mean = float(finite.mean()) if finite.size else math.nan
+    return mean, float(finite.std(ddof=1)) if finite.size > 1 else math.nan, int(finite.size)
+
+
+def crossed_bootstrap(
+    right: Mapping[str, NDArray[np.bool_]], *, draws: int = DRAWS, seed: int = 0
+) -> dict[str, Floats]:
+    """Accuracies under resampling of both trainings and images.
+
+    Trainings and images are crossed: every network answers every image. Each draw resamples the images once, the same
+    for every model, so that a difference of two models is paired by image; and the trainings of each model by
+    themselves, s - 1 of s, which makes the variance between few trainings unbiased. A model with one training keeps it:
+    its interval is of the images alone.
+
+    Sources: Owen, The pigeonhole bootstrap, Annals of Applied Statistics 1 (2007); Rao and Wu, JASA 83 (1988), for s - 1.
+
+    Args:
+        right: by model, whether each training (row) answers each image (column) correctly: (s, n) bool.
+        draws: resamplings.
+        seed: of the resampling.
+
+    Returns:
+        By model, ``draws`` mean accuracies (draws,).
+
+    Raises:
+        ValueError: the models do not have the same images.
+    """
+    if len({rows.shape[1] for rows in right.values()}) != 1:
+        raise ValueError(f"received images {[rows.shape[1] for rows in right.values()]}; expected the same for all")
+    random = np.random.default_rng(seed)
+    # Images with the same answers of all networks are interchangeable: their counts are all that is drawn.
+    patterns, counts = np.unique(np.concatenate(list(right.values())), axis=1, return_counts=True)
+    n = counts.sum()
+    images = random.multinomial(n, counts / n, size=draws) / n  # (draws, patterns)
+    accuracies, first = {}, 0
+    for name, rows in right.items():
+        s = len(rows)
+        answers = patterns[first : first + s].astype(float)
+        first += s
+        taken = max(1, s - 1)
+        trainings = random.multinomial(taken, np.full(s, 1 / s), size=draws) / taken  # (draws, s)
+        accuracies[name] = np.einsum("ds,sp,dp->d", trainings, answers, images, optimize=True)
+    return accuracies
+
+
+def percentile_interval(value: float, draws: Floats) -> Interval:
+    """The 2.5 and 97.5 % quantiles of a bootstrap's draws, about the estimate itself."""
+    low, high = np.quantile(draws, [LEVEL / 2, 1 - LEVEL / 2])
+    return Interval(float(value), float(low), float(high))
+
+
+def accuracy_intervals(right: Mapping[str, NDArray[np.bool_]]) -> tuple[dict[str, Interval], Interval | None]:
+    """95 % intervals of each model's mean accuracy and, of two models, of the second minus the first.
+
+    Where a model's networks all answer every image alike right (or wrong), there is nothing to resample, and Wilson's
+    interval of the images stands in for it (JASA 22, 1927).
+
+    Args:
+        right: see :func:`crossed_bootstrap`.
+    """
+    draws = crossed_bootstrap(right)
+    intervals = {}
+    for name, rows in right.items():
+        intervals[name] = percentile_interval(float(rows.mean()), draws[name])
+        if rows.all() or not rows.any():
+            n = rows.shape[1]
+            ends = stats.binomtest(n if rows.all() else 0, n).proportion_ci(1 - LEVEL, method="wilson")
+            intervals[name] = Interval(float(rows.mean()), float(ends.low), float(ends.high))
+    if len(right) != 2:
+        return intervals, None
+    first, second = right
+    difference = float(right[second].mean() - right[first].mean())
+    return intervals, percentile_interval(difference, draws[second] - draws[first])
+
+
+@dataclass(frozen=True)
+class BlockComparison:
+    """Values compared over the same seeds.
+
+    Attributes:
+        order: the values that never failed, best first (indices).
+        worse: of these, the ones told apart from the best.
+        deviation: residual standard deviation, the seeds' common part taken out; NaN where it is not estimable.
+        freedom: its degrees of freedom.
+        lost: by value that failed in some seed, in how many.
+    """
+
+    order: list[int]
+    worse: list[int]
+    deviation: float
+    freedom: int
+    lost: dict[int, int]
+
+
+def compare_blocks(scores: ArrayLike) -> BlockComparison:
+    """Which values are worse than the best, when all are tried with the same seeds.
+
+    A randomised block design: value and seed add up, what is left is the error. A value is worse if its mean is below
+    the best one's by more than the studentized range allows (Tukey: the best is itself chosen by these figures, so all
+    pairs count), and if its own paired differences say the same (a t-test at the same level: one unsteady value must
+    not borrow the others' small error). Under no difference any value at all is called worse in at most 5 % of sweeps.
+    A value with a failed training is no candidate: the trainings that survived do not speak for it.
+
+    Source: Kutner et al., Applied Linear Statistical Models, 5th ed., chapter 21; the simulations are in the tests.
+
+    Args:
+        scores: (values, seeds), larger is better, NaN for a failed training.
+    """
+    table = np.asarray(scores, float)
+    lost = {i: int((~np.isfinite(row)).sum()) for i, row in enumerate(table) if not np.isfinite(row).all()}
+    whole = [i for i in range(len(table)) if i not in lost]
+    kept = table[whole]
+    k, b = kept.shape
+    order = [whole[i] for i in np.argsort(-kept.mean(axis=1), kind="stable")] if k else []
+    freedom = max(0, (k - 1) * (b - 1))
+    if not freedom:
+        return BlockComparison(order, [], math.nan, 0, lost)
+    residuals = kept - kept.mean(axis=1, keepdims=True) - kept.mean(axis=0, keepdims=True) + kept.mean()
+    deviation = math.sqrt(float((residuals**2).sum()) / freedom)
+    needed = _critical_range(k, freedom) * deviation / math.sqrt(b)
+    t = float(stats.t.ppf(1 - LEVEL / 2, b - 1))
+    worse = []
+    for i in order[1:]:
+        lead = table[order[0]] - table[i]
+        if lead.mean() > max(needed, t * lead.std(ddof=1) / math.sqrt(b)):
+            worse.append(i)
+    return BlockComparison(order, worse, deviation, freedom, lost)
+
+
+@functools.cache
+def _critical_range(k: int, freedom: int) -> float:
+    """The 95 % quantile of the studentized range of k means; SciPy integrates it numerically, for some 0.1 s."""
+    return float(stats.studentized_range.ppf(1 - LEVEL, k, freedom))
+
+
+def expected_calibration_error(confidence: ArrayLike, right: ArrayLike, bins: int = 15) -> float:
+    """The mean distance between confidence and accuracy over bins of equal width, weighted by their sizes.
+
+    Source: Guo et al., On calibration of modern neural networks, ICML 2017, equation 3 (15 bins as there).
+
+    Args:
+        confidence: (n,) the probability that the network gives its answer, 0 to 1.
+        right: (n,) whether the answer is correct.
+    """
+    _, mean, share, counts = reliability(confidence, right, bins)
+    return float((counts * np.abs(mean - share)).sum() / counts.sum())
+
+
+def reliability(confidence: ArrayLike, right: ArrayLike, bins: int = 15) -> tuple[Floats, Floats, Floats, Floats]:
+    """Bins (low, high] of equal width: the upper ends, and of those with an image mean confidence, accuracy and count."""
+    given, correct = np.asarray(confidence, float), np.asarray(right, float)
+    place = np.clip(np.ceil(given * bins).astype(int) - 1, 0, bins - 1)
+    counts = np.bincount(place, minlength=bins).astype(float)
+    held = counts > 0
+    mean = np.bincount(place, given, minlength=bins)[held] / counts[held]
+    share = np.bincount(place, correct, minlength=bins)[held] / counts[held]
+    return (np.arange(bins)[held] + 1) / bins, mean, share, counts[held]
+
+
+def binary_measures(positive: ArrayLike, probability: ArrayLike) -> dict[str, float]:
+    """Precision, recall and F1 at a threshold of one half; the areas under the ROC and the precision-recall curve.
+
+    The ROC area is Mann and Whitney's U over all pairs; the precision-recall area is the average precision, the sum of
+    precision times gain in recall over falling thresholds, without interpolation (Davis and Goadrich, ICML 2006).
+
+    Args:
+        positive: (n,) whether the image is of the positive class; both classes occur.
+        probability: (n,) that it is, by the network.
+    """
+    truth, score = np.asarray(positive, bool), np.asarray(probability, float)
+    hits, answers, positives = int((truth & (score > 0.5)).sum()), int((score > 0.5).sum()), int(truth.sum())
+    u = float(stats.mannwhitneyu(score[truth], score[~truth]).statistic)
+    order = np.argsort(-score, kind="stable")
+    last = np.r_[np.flatnonzero(np.diff(score[order])), len(score) - 1]  # one threshold for equal scores
+    found = np.cumsum(truth[order])[last]
+    return {
+        "precision": hits / answers if answers else 0.0,
+        "recall": hits / positives,
+        "f1": 2 * hits / (answers + positives),
+        "roc_area": u / (positives * (len(truth) - positives)),
+        "pr_area": float((np.diff(np.r_[0, found]) / positives * found / (last + 1)).sum()),
+    }
+
+
+def rolling_median(values: ArrayLike, window: int) -> Floats:
+    """The median of each ``window`` successive values, (n - window + 1,)."""
+    given = np.asarray(values, float)
+    return np.asarray(np.median(np.lib.stride_tricks.sliding_window_view(given, min(window, len(given))), axis=1))
+
 
 Z_95 = 1.959963984540054  # the standard normal's 97.5 % quantile
 

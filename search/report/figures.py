@@ -32,10 +32,12 @@ def metric(name: str, figure: float) -> str:
 
 
 def value(setting: object) -> str:
-    """A hyper-parameter's value: floats with three significant digits, the rest as written."""
-    if isinstance(setting, float) and math.isfinite(setting):
-        return str(int(setting)) if setting == int(setting) and abs(setting) < 1e6 else f"{setting:.3g}"
-    return str(setting)
+    """A hyper-parameter's value: floats as short as they can be told apart, the rest as written."""
+    if not isinstance(setting, float) or not math.isfinite(setting):
+        return str(setting)
+    if setting == int(setting) and abs(setting) < 1e6:
+        return str(int(setting))
+    return f"{setting:.3g}" if abs(setting) < 1 else f"{setting:g}"
 
 
 def count(number: float) -> str:
@@ -43,18 +45,18 @@ def count(number: float) -> str:
     return f"{int(number):,}"
 
 
-def duration(seconds: float) -> str:
-    """Seconds in the units a reader would say them in."""
+def duration(seconds: float, space: str = NBSP) -> str:
+    """Seconds in the units a reader would say them in; ``space`` stands between number and unit (a terminal's is plain)."""
     if not math.isfinite(seconds):
         return MISSING
     if seconds < 9.95:
-        return f"{seconds:#.2g}{NBSP}s" if seconds < 0.995 else f"{seconds:.1f}{NBSP}s"
+        return f"{seconds:#.2g}{space}s" if 0 < seconds < 0.995 else f"{seconds:.1f}{space}s"
     whole = round(seconds)
     if whole < 60:
-        return f"{whole}{NBSP}s"
+        return f"{whole}{space}s"
     if whole < 3600:
-        return f"{whole // 60}{NBSP}min {whole % 60:02d}{NBSP}s"
-    return f"{whole // 3600}{NBSP}h {whole % 3600 // 60:02d}{NBSP}min"
+        return f"{whole // 60}{space}min {whole % 60:02d}{space}s"
+    return f"{whole // 3600}{space}h {whole % 3600 // 60:02d}{space}min"
 
 
 def p_value(p: float) -> str:

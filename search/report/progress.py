@@ -11,6 +11,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from search.report import figures
+
 BAR_WIDTH = 20
 
 
@@ -63,7 +65,7 @@ class Progress:
         if not self._worked or self._done == self._total:
             return ""
         elapsed = time.monotonic() - self._started
-        return "about " + duration(elapsed / self._worked * max(0.0, self._work - self._worked))
+        return "about " + figures.duration(elapsed / self._worked * max(0.0, self._work - self._worked), " ")
 
     def _line(self) -> Table:
         counted = f"{self._done}/{self._total} {self._unit}"
@@ -75,13 +77,3 @@ class Progress:
         bar = ProgressBar(total=self._total, completed=self._done, width=BAR_WIDTH)
         line.add_row(counted, bar, left, Text(self._best, style="dim"))
         return line
-
-
-def duration(seconds: float) -> str:
-    """``seconds`` as a person says it: 8 s, 2 min 05 s, 1 h 02 min."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
