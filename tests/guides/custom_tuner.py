@@ -22,7 +22,7 @@ def build_model(hp):
             padding="same",
         )(x)
         pool = keras.layers.MaxPooling2D if hp.Choice(f"pooling_{i}", ["max", "avg"]) == "max" else None
-        x = (pool or keras.layers.AveragePooling2D)()(x)
+        x = (pool or keras.layers.AveragePooling2D)(pool_size=2)(x)
         x = keras.layers.BatchNormalization()(x)
     x = keras.layers.GlobalMaxPooling2D()(x)
     return keras.Model(inputs, keras.layers.Dense(10, activation="softmax")(x))
@@ -76,7 +76,7 @@ class OwnLoop(kt.Tuner):
 
 images = tf.data.Dataset.from_tensor_slices((x_train, y_train.astype(np.int64)))
 tuner = OwnLoop(
-    oracle=kt.oracles.BayesianOptimization(objective=kt.Objective("loss", "min"), max_trials=2, seed=5),
+    oracle=kt.oracles.BayesianOptimizationOracle(objective=kt.Objective("loss", "min"), max_trials=2, seed=5),
     hypermodel=build_model,
     directory="results",
     project_name="returned",
@@ -102,7 +102,7 @@ class Reports(OwnLoop):
 
 
 tuner = Reports(
-    oracle=kt.oracles.RandomSearch(objective=kt.Objective("loss", "min"), max_trials=2, seed=6),
+    oracle=kt.oracles.RandomSearchOracle(objective=kt.Objective("loss", "min"), max_trials=2, seed=6),
     hypermodel=build_model,
     directory="results",
     project_name="reported",

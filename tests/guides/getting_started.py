@@ -71,7 +71,7 @@ print("> score is the best:", best_trial.score == max(trial.score for trial in t
 print("> remaining:", tuner.remaining_trials)
 
 models = tuner.get_best_models(num_models=2)
-models[0].build(input_shape=(None, 28, 28))
+models[0].build(input_shape=(None, 28, 28, 1))
 models[0].summary()
 print("> models:", len(models))
 print("> predicts:", models[0].predict(x_val, verbose=0).shape)

@@ -55,4 +55,4 @@ tuner.search(
 )
 print("> trials:", sorted(tuner.oracle.trials))
 print("> chosen:", {trial_id: trial.hyperparameters.values for trial_id, trial in sorted(tuner.oracle.trials.items())})
-print("> score:", {trial_id: trial.score for trial_id, trial in sorted(tuner.oracle.trials.items())})
+print("> score:", {trial_id: float(trial.score) for trial_id, trial in sorted(tuner.oracle.trials.items())})
