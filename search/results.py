@@ -26,7 +26,12 @@ UNREADABLE = (
     *(OverflowError, RecursionError),  # a whole number that is infinite; lists in lists in lists
 )
 METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
-SEED_METRICS = (*METRICS, "test_loss", "test_accuracy", "seconds")
+# Of each retrained seed. `loss_last_ten` is the median of the training loss over the last ten epochs: no spike is it.
+# `best_...` are those of the epoch with the best objective, by the validation images.
+SEED_METRICS = (
+    *(*METRICS, "loss_last_ten", "best_epoch", "best_val_loss", "best_val_accuracy"),
+    *("test_loss", "test_accuracy", "seconds"),
+)
 SWEEP_METRICS = (*METRICS, "seconds_per_epoch")
 
 
@@ -60,45 +65,103 @@ class Best:
 
 
 @dataclass(frozen=True)
+class Search:
+    """One search of any kind.
+
+    Attributes:
+        space: the hyper-parameters, as ``run.json`` has them: name, values or min_value, max_value and sampling, conditions.
+        step: what is recorded of the run: tuner, max_epochs, factor, seconds, workers, complete; whatever is known.
+        damaged: files that could not be read, a line each.
+    """
+
+    folder: Path
+    title: str
+    objective: str
+    maximise: bool
+    trials: list[Trial]
+    best: Best | None
+    space: list[dict[str, Any]]
+    step: dict[str, Any]
+    damaged: list[str] = field(default_factory=list)
+
+    def score(self, trial: Trial) -> float:
+        """The objective of a completed trial, NaN for any other."""
+        return trial.metrics.get(self.objective, math.nan) if trial.status == "COMPLETED" else math.nan
+
+
+@dataclass(frozen=True)
 class Method:
-    """The starting or the tuned model after its final training; the figures are those of its median seed by validation loss."""
+    """The starting or the tuned model after its final training, every seed of it; NaN where a figure is not known.
+
+    Attributes:
+        seeds: by measure of SEED_METRICS, a figure a seed (s,).
+        history: by metric, a row a seed (s, epochs).
+        outputs: the networks' outputs for the test images (s, n, k): k = 1 is the probability of the second class.
+        handed_over: the seed whose network is saved.
+    """
 
     hyperparameters: dict[str, Setting]
     parameters: int
-    figures: dict[str, float]
-    interval: tuple[float, float]
-    confusion: NDArray[np.int64]
     seeds: dict[str, Floats]
     history: dict[str, Floats]
+    outputs: NDArray[np.float32]
+    handed_over: int
 
     @property
     def repeats(self) -> int:
+        """The number of seeds."""
         return len(self.seeds["loss"])
+
+    def predicted(self) -> NDArray[np.intp]:
+        """The class that each network answers for each test image (s, n)."""
+        if self.outputs.shape[2] == 1:
+            return (self.outputs[:, :, 0] > 0.5).astype(np.intp)
+        answers: NDArray[np.intp] = self.outputs.argmax(axis=2)
+        return answers
+
+    def confidence(self) -> Floats:
+        """The probability that each network gives its answer (s, n)."""
+        given = self.outputs.astype(float)
+        sure: Floats = np.maximum(given, 1 - given)[:, :, 0] if given.shape[2] == 1 else given.max(axis=2)
+        return sure
 
 
 @dataclass(frozen=True)
 class Misread:
-    """Misread test images of the tuned model, most confident first."""
+    """Test images that most of the tuned model's networks misread, the most often and most confidently misread first.
+
+    Attributes:
+        images: (m, 28, 28) uint8.
+        label, predicted: (m,), the most frequent wrong answer.
+        probability: (m,), the mean that the networks which erred gave their answer.
+        networks: (m,), how many erred.
+    """
 
     images: NDArray[np.uint8]
     label: NDArray[np.int64]
     predicted: NDArray[np.int64]
     probability: Floats
+    networks: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Final:
-    """metrics.json and the files beside it: both methods, trained to the end and tested."""
+    """metrics.json and the files beside it: both methods, trained to the end and tested.
+
+    Attributes:
+        labels: the test images' classes (n,).
+    """
 
     epochs: int
-    test_samples: int
     majority_accuracy: float
     test_set_read: str
     methods: dict[str, Method]
-    only_tuned_right: int
-    only_start_right: int
-    p_value: float
+    labels: NDArray[np.intp]
     misread: Misread
+
+    def right(self) -> dict[str, NDArray[np.bool_]]:
+        """By method, whether each network reads each test image (s, n)."""
+        return {name: method.predicted() == self.labels for name, method in self.methods.items()}
 
 
 @dataclass(frozen=True)
@@ -112,6 +175,7 @@ class Sweep:
     origin: str
     retuned: str | None = None  # the hyper-parameter that was tuned for each value, if any
     chosen: dict[str, Setting] = field(default_factory=dict)  # what it was set to, by the value as text
+    parameters: list[float] = field(default_factory=list)  # trainable weights of each value's model, NaN where unknown
 
 
 @dataclass(frozen=True)
@@ -134,6 +198,13 @@ class Exercise:
     final: Final | None = None
     sweeps: list[Sweep] = field(default_factory=list)
 
+    @property
+    def search(self) -> Search:
+        """The exercise's search, as any other."""
+        step = self.steps.get("search", {})
+        space = list(step.get("space", []))
+        return Search(self.folder, self.title, self.objective, self.maximise, self.trials, self.best, space, step)
+
     def command(self, step: str = "") -> str:
         """The shell command that runs `step` of this exercise into this folder."""
         words = ["python", f"search_{self.name}.py"]
@@ -150,10 +221,6 @@ class Exercise:
             options = [p for i, p in enumerate(given) if p.startswith(kept) or (i and given[i - 1] in kept[:2])]
             break
         return f"{shlex.join(words)} {step} {shlex.join(options)}".replace("  ", " ").strip()
-
-    def better(self, a: float, b: float) -> bool:
-        """Whether score `a` beats score `b` by the objective."""
-        return a > b if self.maximise else a < b
 
 
 def read_record(folder: Path) -> Exercise:
@@ -307,11 +374,17 @@ def _trial(row: dict[str, str], settings: list[str], objective: str) -> Trial:
 
 
 def _history(path: Path, remedy: str) -> dict[str, Floats]:
-    with reading(path, "one row an epoch", remedy):
-        _, rows = read_rows(path, ("epoch", *METRICS))
+    """By metric, a row a seed (s, epochs)."""
+    with reading(path, "one row an epoch of each seed", remedy):
+        _, rows = read_rows(path, ("seed", "epoch", *METRICS))
+        seeds = sorted({int(row["seed"]) for row in rows})
         if not rows:
             raise ValueError("no epoch")
-        return {name: np.array([_figure(row[name]) for row in rows]) for name in ("epoch", *METRICS)}
+        by_seed = [[row for row in rows if int(row["seed"]) == seed] for seed in seeds]
+        epochs = [[int(row["epoch"]) for row in group] for group in by_seed]
+        if any(numbers != list(range(1, len(epochs[0]) + 1)) for numbers in epochs):
+            raise ValueError("its seeds do not have the same epochs, each once")
+        return {name: np.array([[_figure(row[name]) for row in group] for group in by_seed]) for name in METRICS}
 
 
 def _final(exercise: Exercise) -> Final | None:
@@ -325,36 +398,47 @@ def _final(exercise: Exercise) -> Final | None:
         "tuned": _history(folder / "history.csv", remedy),
     }
     misread = _misread(folder / "misread.npz", remedy)
+    labels, outputs = _predictions(folder / "predictions.npz", remedy, len(exercise.classes))
     with reading(path, "the figures of the final training", remedy):
         metrics = _json(path)
-        paired = metrics["mcnemar"]
         return Final(
             epochs=int(metrics["epochs"]),
-            test_samples=int(metrics["test_samples"]),
             majority_accuracy=float(metrics["majority_accuracy"]),
             test_set_read=str(metrics["test_set_read"]),
-            methods={name: _method(metrics[name], history[name], len(exercise.classes)) for name in history},
-            only_tuned_right=int(paired["only_tuned_right"]),
-            only_start_right=int(paired["only_start_right"]),
-            p_value=_figure(paired["p_value"]),
+            methods={name: _method(metrics[name], history[name], outputs[name]) for name in history},
+            labels=labels,
             misread=misread,
         )
 
 
-def _method(entry: dict[str, Any], history: dict[str, Floats], classes: int) -> Method:
-    confusion = np.array(entry["confusion"], dtype=np.int64)
-    if confusion.shape != (classes, classes):
-        raise ValueError(f"confusion matrix of shape {confusion.shape} for {classes} classes")
-    low, high = entry["interval"]
+def _method(entry: dict[str, Any], history: dict[str, Floats], outputs: NDArray[np.float32]) -> Method:
+    seeds = len(entry["seeds"])
+    if not len(outputs) == len(history["loss"]) == seeds > 0:
+        raise ValueError(
+            f"{seeds} seeds, but {len(history['loss'])} histories and {len(outputs)} networks' predictions"
+        )
     return Method(
         hyperparameters=dict(entry["hyperparameters"]),
         parameters=int(entry["parameters"]),
-        figures={name: _figure(entry.get(name)) for name in SEED_METRICS},
-        interval=(_figure(low), _figure(high)),
-        confusion=confusion,
         seeds={name: np.array([_figure(seed.get(name)) for seed in entry["seeds"]]) for name in SEED_METRICS},
         history=history,
+        outputs=outputs,
+        handed_over=int(entry["handed_over"]),
     )
+
+
+def _predictions(path: Path, remedy: str, classes: int) -> tuple[NDArray[np.intp], dict[str, NDArray[np.float32]]]:
+    with (
+        reading(path, "every network's outputs for the test images", remedy),
+        np.load(path, allow_pickle=False) as file,
+    ):
+        labels, outputs = file["label"], {name: file[name] for name in ("start", "tuned")}
+        for name, array in outputs.items():
+            if array.ndim != 3 or array.shape[1] != len(labels) or array.shape[2] != (1 if classes == 2 else classes):
+                raise ValueError(f"{name} has the shape {array.shape} for {len(labels)} images of {classes} classes")
+        if not len(labels):
+            raise ValueError("no image")
+        return labels.astype(np.intp), outputs
 
 
 def _misread(path: Path, remedy: str) -> Misread:
@@ -364,6 +448,7 @@ def _misread(path: Path, remedy: str) -> Misread:
             label=arrays["label"],
             predicted=arrays["predicted"],
             probability=arrays["probability"],
+            networks=arrays["networks"],
         )
 
 
@@ -396,4 +481,114 @@ def _sweep(exercise: Exercise, name: str) -> Sweep:
             origin=str(step.get("from", "start")),
             retuned=step.get("retuned"),
             chosen=step.get("chosen", {}),
+            parameters=[_figure(group[0].get("parameters")) for group in grouped],
         )
+
+
+def read_project(folder: Path, objective: str | None = None, direction: str | None = None) -> Search:
+    """The search in a KerasTuner project folder, its own or this project's, finished or killed.
+
+    A trial whose file cannot be read is left out and named.
+
+    Args:
+        folder: that of ``oracle.json``.
+        objective, direction: what was optimised, ``"max"`` or ``"min"``. None: the metric that every completed trial's
+            score is of; where there is none, as for several objectives, the score itself, which KerasTuner minimises.
+
+    Raises:
+        WorkError: there is no search here, or none of its trials can be read.
+    """
+    paths = sorted(folder.glob("trial_*/trial.json"))
+    if not paths and not (folder / "oracle.json").exists():
+        raise WorkError(
+            f"{folder}: no oracle.json and no trial_*/trial.json; expected a KerasTuner project folder, "
+            "<directory>/<project_name>; give that folder"
+        )
+    states, damaged = [], []
+    for path in paths:
+        try:
+            state = json.loads(path.read_text(encoding="utf-8"))
+            _project_trial(state, "score")
+            states.append(state)
+        except UNREADABLE as error:
+            damaged.append(f"{path.parent.name}/{path.name}: {type(error).__name__}, {' '.join(str(error).split())}")
+    if damaged and not states:
+        raise WorkError(f"{folder}: no trial can be read; the first: {damaged[0]}; restore the folder from a copy")
+    found, minimised = _objective(states)
+    objective = objective or found
+    maximise = {"max": True, "min": False, None: not minimised}[direction]
+    trials = [_project_trial(state, objective) for state in states]
+    completed = [trial for trial in trials if math.isfinite(trial.metrics.get(objective, math.nan))]
+    completed = [trial for trial in completed if trial.status == "COMPLETED"]
+    best = None
+    if completed:
+        top = (max if maximise else min)(completed, key=lambda trial: trial.metrics[objective])
+        best = Best(top.trial_id, top.metrics[objective], top.epochs, int(top.best_epoch), top.hyperparameters)
+    space = {hp["name"]: hp for state in states for hp in map(_described, state["hyperparameters"].get("space", []))}
+    return Search(folder, folder.resolve().name, objective, maximise, trials, best, list(space.values()), {}, damaged)
+
+
+def _project_trial(state: dict[str, Any], objective: str) -> Trial:
+    values = dict(state["hyperparameters"]["values"])
+    series = {name: _observed(metric) for name, metric in state["metrics"]["metrics"].items()}
+    best = state.get("best_step")
+    score = _figure(state.get("score"))
+    metrics = {name: by_step.get(-1 if best is None else int(best), math.nan) for name, by_step in series.items()} | {
+        "score": score
+    }
+    if objective not in metrics:
+        metrics[objective] = score
+    lengths = [len(by_step) for by_step in series.values() if len(by_step) > 1]
+    return Trial(
+        trial_id=str(state["trial_id"]),
+        status={"INVALID": "FAILED"}.get(state["status"], str(state["status"])),
+        bracket=values.get("tuner/bracket"),
+        round=values.get("tuner/round"),
+        promoted_from=str(values.get("tuner/trial_id", "") or ""),
+        initial_epoch=int(values.get("tuner/initial_epoch") or 0),
+        epochs=int(values.get("tuner/epochs") or max(lengths, default=0)),
+        hyperparameters={name: value for name, value in values.items() if not name.startswith("tuner/")},
+        best_epoch=0.0 if best is None else float(best) + 1,
+        metrics=metrics,
+        seconds=math.nan,
+        message=str(state.get("message") or "").strip().rpartition("\n")[2],
+    )
+
+
+def _observed(metric: dict[str, Any]) -> dict[int, float]:
+    """A metric's value by step, the mean of its executions."""
+    return {
+        int(entry["step"]): float(np.mean([_figure(value) for value in entry["value"]]))
+        for entry in metric["observations"]
+        if entry["value"]
+    }
+
+
+def _objective(states: list[dict[str, Any]]) -> tuple[str, bool]:
+    """The metric that every completed trial's score is of, and whether it is minimised."""
+    scored = [state for state in states if state["status"] == "COMPLETED" and state.get("score") is not None]
+    names = dict.fromkeys(name for state in scored for name in state["metrics"]["metrics"])
+    for name in sorted(names, key=lambda name: not name.startswith("val_")):
+        pairs = [
+            (_figure(state["score"]), _observed(state["metrics"]["metrics"].get(name, {"observations": []})), state)
+            for state in scored
+        ]
+        if all(math.isclose(score, by_step.get(state["best_step"], math.nan)) for score, by_step, state in pairs):
+            return name, scored[0]["metrics"]["metrics"][name].get("direction", "min") == "min"
+    return "score", True
+
+
+def _described(hp: dict[str, Any]) -> dict[str, Any]:
+    """A hyper-parameter of KerasTuner's JSON as ``run.json`` has it."""
+    config = hp["config"]
+    values = config.get("values")
+    if hp["class_name"] == "Boolean":
+        values = [False, True]
+    elif hp["class_name"] == "Fixed":
+        values = [config["value"]]
+    conditions = [
+        f"{entry['config']['name']} is {' or '.join(map(str, entry['config']['values']))}"
+        for entry in config.get("conditions", [])
+    ]
+    limits = {key: config.get(key) for key in ("min_value", "max_value", "sampling")}
+    return {"name": str(config["name"]), "values": values, **limits, "conditions": ", ".join(conditions)}

@@ -450,11 +450,12 @@ def retrained_without(name):
         (folder / "retrain").mkdir()
         (folder / "retrain" / "metrics.json").write_text("{}")
         for file in ("history.csv", "start_history.csv"):
-            columns = "epoch,loss,accuracy,val_loss,val_accuracy\n1,0.1,0.9,0.1,0.9\n"
+            columns = "seed,epoch,loss,accuracy,val_loss,val_accuracy\n0,1,0.1,0.9,0.1,0.9\n"
             (folder / "retrain" / file).write_text(columns)
-        np.savez(
-            folder / "retrain" / "misread.npz", **dict.fromkeys(["images", "label", "predicted", "probability"], 0)
-        )
+        misread = dict.fromkeys(["images", "label", "predicted", "probability", "networks"], 0)
+        np.savez(folder / "retrain" / "misread.npz", **misread)
+        outputs = np.zeros((1, 4, 1))
+        np.savez(folder / "retrain" / "predictions.npz", label=np.zeros(4), start=outputs, tuned=outputs)
         (folder / "retrain" / name).unlink()
 
     return arrange
@@ -462,7 +463,7 @@ def retrained_without(name):
 
 CASES += [
     Case(f"{name}: gone", [SINGLE, "report"], [f"retrain/{name}: missing", "retrain"], 1, retrained_without(name))
-    for name in ("metrics.json", "history.csv", "start_history.csv", "misread.npz")
+    for name in ("metrics.json", "history.csv", "start_history.csv", "misread.npz", "predictions.npz")
 ]
 
 

@@ -219,6 +219,8 @@ def test_the_whole_exercise_leaves_every_file(tmp_path, small_data):
         "retrain/history.csv",
         "retrain/metrics.json",
         "retrain/model.keras",
+        "retrain/start_model.keras",
+        "retrain/predictions.npz",
         "sweeps/batch_size.csv",
         "run.json",
         "report.html",
@@ -240,33 +242,51 @@ def test_the_model_that_is_kept_scores_what_was_reported(tmp_path, small_data):
     run(script, "retrain", "--epochs", 2, "--seeds", 3, "--data", small_data)
     folder = tmp_path / "results" / "small" / "retrain"
     metrics = json.loads((folder / "metrics.json").read_text())
-    for name, history in (("tuned", "history.csv"), ("start", "start_history.csv")):
-        shown, *others = sorted(metrics[name]["seeds"], key=lambda run: run["seed"] != metrics[name]["seed"])
-        low, high = sorted(run["val_loss"] for run in others)
-        assert low <= shown["val_loss"] <= high
-        assert shown.items() <= metrics[name].items()
-        with (folder / history).open(newline="") as file:
-            assert float(list(csv.DictReader(file))[-1]["val_loss"]) == pytest.approx(shown["val_loss"], rel=1e-6)
-    model = keras.models.load_model(folder / "model.keras")
     with np.load(small_data) as arrays:
-        predicted = model.predict(arrays["x_test"], verbose=0)[:, 0] > 0.5
-        truth = arrays["y_test"] == 0
-    assert metrics["tuned"]["test_correct"] == (predicted == truth).sum()
-    assert np.array(metrics["tuned"]["confusion"]).tolist() == [
-        [int((~truth & ~predicted).sum()), int((~truth & predicted).sum())],
-        [int((truth & ~predicted).sum()), int((truth & predicted).sum())],
-    ]
+        images, truth = arrays["x_test"], arrays["y_test"] == 0
+    with np.load(folder / "predictions.npz") as arrays:
+        outputs = dict(arrays)
+    assert (outputs.pop("label") == truth).all()
+    for name, history, file in (
+        ("tuned", "history.csv", "model.keras"),
+        ("start", "start_history.csv", "start_model.keras"),
+    ):
+        seeds = metrics[name]["seeds"]
+        handed_over, *others = sorted(seeds, key=lambda run: run["seed"] != metrics[name]["handed_over"])
+        low, high = sorted(run["val_loss"] for run in others)
+        assert low <= handed_over["val_loss"] <= high
+        for measure in ("loss", "val_loss", "val_accuracy", "test_accuracy", "best_val_accuracy"):
+            values = [run[measure] for run in seeds]
+            assert metrics[name][measure] == pytest.approx(np.median(values))
+            assert metrics[name]["range"][measure] == [min(values), max(values)]
+        with (folder / history).open(newline="") as file_:
+            rows = list(csv.DictReader(file_))
+        assert [(row["seed"], row["epoch"]) for row in rows] == [(str(k), str(e)) for k in range(3) for e in (1, 2)]
+        for run_ in seeds:
+            own = [row for row in rows if int(row["seed"]) == run_["seed"]]
+            assert float(own[-1]["val_loss"]) == pytest.approx(run_["val_loss"], rel=1e-6)
+            best = max(own, key=lambda row: float(row["val_accuracy"]))
+            assert run_["best_epoch"] == int(best["epoch"])
+            answers = outputs[name][run_["seed"], :, 0] > 0.5
+            assert run_["test_correct"] == (answers == truth).sum()
+        model = keras.models.load_model(folder / file)
+        np.testing.assert_allclose(
+            model.predict(images, verbose=0), outputs[name][metrics[name]["handed_over"]], rtol=1e-4, atol=1e-5
+        )
+        low, high = metrics[name]["interval"]
+        assert low <= np.mean([run_["test_accuracy"] for run_ in seeds]) <= high
+    wrong = (outputs["tuned"][:, :, 0] > 0.5) != truth
     assert metrics["majority_accuracy"] == pytest.approx(1 - truth.mean())
     with np.load(folder / "misread.npz") as misread:
-        assert len(misread["index"]) == min(retrain.MISREAD_SHOWN, (predicted != truth).sum())
-        assert (predicted[misread["index"]] != truth[misread["index"]]).all()
+        assert len(misread["index"]) == min(retrain.MISREAD_SHOWN, (wrong.sum(axis=0) > 1).sum())
+        assert (wrong.sum(axis=0)[misread["index"]] == misread["networks"]).all()
 
 
 @pytest.mark.parametrize(
     ("losses", "median"),
     [([0.3], 0), ([0.3, 0.1, 0.2], 2), ([0.2, 0.1], 1), ([math.nan, 0.3, 0.1], 1), ([math.nan, math.nan, 0.1], 0)],
 )
-def test_the_seed_that_is_shown_is_the_median_one(losses, median):
+def test_the_network_that_is_handed_over_is_of_the_median_seed(losses, median):
     assert retrain._median_seed(losses) == median
 
 
@@ -281,28 +301,59 @@ def test_a_sweep_holds_everything_else(tmp_path, small_data):
     ]
 
 
+class Told:
+    """Workers that end each training at once, with figures made of its hyper-parameters."""
+
+    size = 1
+    ahead = 0
+
+    def __init__(self, figure):
+        self.figure, self.jobs = figure, []
+
+    def submit(self, job):
+        self.jobs.append(job)
+        future = Future()
+        history = {name: [self.figure(job)] * job.epochs for name in ("loss", "val_accuracy")}
+        future.set_result(Outcome(True, history, 1, 1.0, (5.0, *[0.1] * (job.epochs - 1))))
+        return future
+
+
+def swept(name, values, folder, workers, **given):
+    options = {"retuned": None, "candidates": [], "epochs": 1, "seeds": 1, "seed": 0, "watch": lambda *_: None}
+    return sweep.sweep(name, values, {}, workers, folder, **{**options, **given})
+
+
 def test_a_sweep_keeps_values_that_print_alike_apart(tmp_path):
     """They shared one training's figures."""
     hp = keras_tuner.HyperParameters()
     hp.Float("momentum", 0.999, 0.9999)
     values = sweep.values_of(hp, "momentum")
-
-    class Told:
-        size = 1
-        ahead = 0
-
-        def submit(self, job):
-            future = Future()
-            history = {name: [job.hyperparameters["momentum"]] for name in ("loss", "val_accuracy")}
-            future.set_result(Outcome(True, history, 1, 1.0, (0.1,)))
-            return future
-
-    rows, _ = sweep.sweep(
-        "momentum", values, {}, Told(), tmp_path, retuned=None, candidates=[], epochs=1, seeds=1, seed=0,
-        xla_break_even=None, watch=lambda *_: None,
-    )  # fmt: skip
+    rows, _ = swept("momentum", values, tmp_path, Told(lambda job: job.hyperparameters["momentum"]))
     assert len(values) == 7
     assert [row["loss"] for row in rows] == values
+
+
+def test_the_seed_that_chooses_a_retuned_value_is_none_that_compares(tmp_path):
+    workers = Told(lambda job: job.hyperparameters["rate"])
+    rows, chosen = swept(
+        "optimizer", ["sgd", "adam"], tmp_path, workers, retuned="rate", candidates=[0.1, 0.3], seeds=3
+    )
+    choosing = {job.seed for job in workers.jobs[:4]}
+    comparing = {job.seed for job in workers.jobs[4:]}
+    assert len(choosing) == 1
+    assert len(comparing) == 3
+    assert not choosing & comparing
+    assert chosen == {"sgd": 0.3, "adam": 0.3}
+    assert len(rows) == 6
+
+
+@pytest.mark.parametrize(("epochs", "seconds"), [(1, None), (2, None), (3, 0.1), (10, 0.1)])
+def test_a_sweep_compiles_all_values_one_way_and_times_an_epoch_that_no_longer_compiles(tmp_path, epochs, seconds):
+    workers = Told(lambda job: 0.5)
+    rows, _ = swept("batch_size", [16, 1024], tmp_path, workers, epochs=epochs)
+    assert len({job.xla_break_even for job in workers.jobs}) == 1
+    for row in rows:
+        assert math.isnan(row["seconds_per_epoch"]) if seconds is None else row["seconds_per_epoch"] == seconds
 
 
 def test_another_objective_goes_through_every_step(tmp_path, small_data):

@@ -166,7 +166,7 @@ def retrain(session: Session, *, epochs: int, seeds: int) -> None:
         "start": dict(session.exercise.start),
     }
     folder = session.folder / "retrain"
-    retrained = ("metrics.json", "history.csv", "start_history.csv", "misread.npz")
+    retrained = ("metrics.json", "history.csv", "start_history.csv", "misread.npz", "predictions.npz")
     if _reusable(session, "retrain", settings, *(folder / name for name in retrained)):
         printing.print_metrics(session, files.read_json(folder / "metrics.json"))
         return
@@ -216,7 +216,6 @@ def sweep(session: Session, name: str, *, epochs: int, seeds: int, held_from: st
         WorkError: there is no best configuration yet, or every training failed.
     """
     best = session.best() if held_from == "best" else None
-    xla_break_even = _xla_break_even(session)
     workers = session.start_workers()
     _, start, space = session.start()
     from search.lab import sweep as sweeping
@@ -236,9 +235,13 @@ def sweep(session: Session, name: str, *, epochs: int, seeds: int, held_from: st
     session.say(
         f"Sweep of {name} from the {model}: {', '.join(map(figures.value, values))}; {epochs} epochs, "
         f"{seeds} {'seeds' if seeds > 1 else 'seed'} a value"
-        + (f", each at the best of {len(candidates)} values of {retuned}." if retuned else ".")
+        + (
+            f", each at the best of {len(candidates)} values of {retuned}, chosen with another seed."
+            if retuned
+            else "."
+        )
     )
-    trainings = len(values) * (max(1, len(candidates)) + seeds - 1)
+    trainings = len(values) * (len(candidates) + seeds)
     session.record(step, {**facts, "complete": False}, start)
     began = time.monotonic()
     with Progress(session.console, "trainings", trainings, float(trainings)) as progress:
@@ -253,7 +256,6 @@ def sweep(session: Session, name: str, *, epochs: int, seeds: int, held_from: st
             epochs=epochs,
             seeds=seeds,
             seed=session.seed,
-            xla_break_even=xla_break_even,
             watch=printing.watch(progress),
         )
     facts |= {"chosen": chosen}

@@ -40,7 +40,7 @@ def print_plan(
 
 
 def print_metrics(session: Session, metrics: dict[str, Any]) -> None:
-    """Prints what ``metrics.json`` says of the tuned and of the starting model."""
+    """Prints what ``metrics.json`` says of the tuned and of the starting model, medians over their seeds."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("")
     for column in (f"loss at {metrics['epochs']} epochs", "test accuracy", "95 % interval"):
@@ -50,6 +50,12 @@ def print_metrics(session: Session, metrics: dict[str, Any]) -> None:
         low, high = model["interval"]
         table.add_row(title, f"{model['loss']:.4g}", f"{model['test_accuracy']:.2%}", f"{low:.2%} to {high:.2%}")
     session.console.print(table)
+    gain = metrics["difference"]
+    over = "seeds and images" if len(metrics["tuned"]["seeds"]) > 1 else "images"
+    session.say(
+        f"Tuned minus starting model, mean test accuracy: {100 * gain['value']:+.2f} points, 95 % interval "
+        f"{100 * gain['low']:+.2f} to {100 * gain['high']:+.2f} over {over}."
+    )
     session.say(f"Always answering the most frequent class would score {metrics['majority_accuracy']:.2%}.")
 
 
@@ -67,9 +73,14 @@ def print_sweep(session: Session, name: str, rows: list[dict[str, Any]], chosen:
             f"{statistics.fmean(accuracies):.4f}",
             f"{statistics.stdev(accuracies):.4f}" if len(accuracies) > 1 else "-",
             f"{statistics.fmean(row['loss'] for row in group):.4g}",
-            f"{statistics.fmean(row['seconds_per_epoch'] for row in group):.3f}",
+            _seconds([row["seconds_per_epoch"] for row in group]),
         )
     session.console.print(table)
+
+
+def _seconds(measured: list[float]) -> str:
+    known = [seconds for seconds in measured if not math.isnan(seconds)]
+    return f"{statistics.median(known):.3f}" if known else "-"
 
 
 def event(trial: Any, best: Any) -> str:

@@ -50,8 +50,9 @@ def retrain(
         watch: called after each training.
 
     Returns:
-        What ``metrics.json`` holds. A model's own figures and files are those of its median seed by the validation loss
-        at the end; ``seeds`` has every seed's.
+        What ``metrics.json`` holds: each model's figures are medians over its seeds, with their range beside them;
+        ``interval`` is of the mean test accuracy and ``difference`` of tuned minus start. ``handed_over`` is the seed
+        whose network is saved, the middle one by validation loss: a file, no figure.
 
     Raises:
         WorkError: a training failed.
@@ -76,7 +77,6 @@ def retrain(
     task = data.TASKS[exercise.task]
     test = data.test_examples(source, task)
     evaluated = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    hypermodel = exercise.hypermodel()
     labels = _classes(test.y)
     metrics: dict[str, Any] = {
         "format": 1,
@@ -85,50 +85,74 @@ def retrain(
         "majority_accuracy": float(np.bincount(labels).max() / len(labels)),
         "test_set_read": evaluated,
     }
-    right: dict[str, NDArray[np.bool_]] = {}
+    outputs: dict[str, NDArray[np.float32]] = {}
     for name, values in models.items():
-        median = _median_seed([outcomes[name, k].final("val_loss") for k in range(seeds)])
-        runs = []
-        for k in range(seeds):
-            job, outcome = jobs[name, k], outcomes[name, k]
-            _, model = build(hypermodel, values, job.seed)
+        trained = [outcomes[name, k] for k in range(seeds)]
+        middle = _median_seed([outcome.final("val_loss") for outcome in trained])
+        runs, answers = [], []
+        for k, outcome in enumerate(trained):
+            job = jobs[name, k]
+            _, model = build(exercise.hypermodel(), values, job.seed)
             checkpoint.restore(checkpoint.read(job.state, job.identity(exercise.name, source.sha256)), model)
-            probabilities = _outputs(model, test.x)
-            predicted = _classes(probabilities)
-            correct = int((predicted == labels).sum())
-            run = {
-                "seed": k,
-                **{metric: series[-1] for metric, series in outcome.history.items()},
-                "test_loss": compiled.Evaluation(model, test.x, test.y).run()["loss"],
-                "test_accuracy": correct / len(labels),
-                "test_correct": correct,
-                # of a training that was interrupted, only a part is known
-                "seconds": round(sum(outcome.epoch_seconds), 3) if len(outcome.epoch_seconds) == epochs else None,
-            }
-            runs.append(run)
-            if k == median:
-                right[name] = predicted == labels
-                metrics[name] = {
-                    "hyperparameters": dict(values),
-                    "parameters": outcome.parameters,
-                    **run,
-                    "interval": estimators.wilson_interval(correct, len(labels)),
-                    "confusion": _confusion(labels, predicted, len(task.classes)),
+            answers.append(_outputs(model, test.x))
+            correct = int((_classes(answers[-1]) == labels).sum())
+            runs.append(
+                {
+                    "seed": k,
+                    **{metric: series[-1] for metric, series in outcome.history.items()},
+                    "loss_last_ten": float(np.median(outcome.history["loss"][-10:])),
+                    **_best_epoch(outcome.history, exercise.objective, exercise.direction),
+                    "test_loss": compiled.Evaluation(model, test.x, test.y).run()["loss"],
+                    "test_accuracy": correct / len(labels),
+                    "test_correct": correct,
+                    # of a training that was interrupted, only a part is known
+                    "seconds": round(sum(outcome.epoch_seconds), 3) if len(outcome.epoch_seconds) == epochs else None,
                 }
-                _write_history(folder / ("history.csv" if name == "tuned" else f"{name}_history.csv"), outcome.history)
-                if name == "tuned":
-                    _write_model(folder / "model.keras", model)
-                    _write_misread(folder / "misread.npz", test.x, labels, probabilities)
-        metrics[name]["seeds"] = runs
-    tuned_alone = int((right["tuned"] & ~right["start"]).sum())
-    start_alone = int((right["start"] & ~right["tuned"]).sum())
-    metrics["mcnemar"] = {
-        "only_tuned_right": tuned_alone,
-        "only_start_right": start_alone,
-        "p_value": estimators.mcnemar_p_value(tuned_alone, start_alone),
-    }
+            )
+            if k == middle:
+                _write_model(folder / ("model.keras" if name == "tuned" else f"{name}_model.keras"), model)
+        outputs[name] = np.stack(answers).astype(np.float32)
+        metrics[name] = {
+            "hyperparameters": dict(values),
+            "parameters": trained[0].parameters,
+            **_over_seeds(runs),
+            "handed_over": middle,
+            "seeds": runs,
+        }
+        _write_histories(
+            folder / ("history.csv" if name == "tuned" else f"{name}_history.csv"),
+            [outcome.history for outcome in trained],
+        )
+    right = {name: _classes(outputs[name]) == labels for name in ("start", "tuned")}
+    intervals, difference = estimators.accuracy_intervals(right)
+    for name, interval in intervals.items():
+        metrics[name]["interval"] = [interval.low, interval.high]
+    metrics["difference"] = vars(difference)
+    _write_misread(folder / "misread.npz", test.x, labels, outputs["tuned"])
+    files.write_npz(folder / "predictions.npz", label=labels, **outputs)
     files.write_json(folder / "metrics.json", metrics)
     return metrics
+
+
+def _best_epoch(history: Mapping[str, Sequence[float]], objective: str, direction: str) -> dict[str, float]:
+    """The epoch, from 1, with the best objective, by which the search scores a trial, and its validation figures."""
+    best = int((np.nanargmax if direction == "max" else np.nanargmin)(history[objective]))
+    figures = {f"best_{metric}": history[metric][best] for metric in ("val_loss", "val_accuracy") if metric in history}
+    return {"best_epoch": best + 1, **figures}
+
+
+def _over_seeds(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The median of each figure over seeds, and under ``range`` its smallest and largest."""
+    figures = {
+        name: estimators.summary([math.nan if run[name] is None else run[name] for run in runs])
+        for name in runs[0]
+        if name not in ("seed", "test_correct")
+    }
+    known = {name: figure for name, figure in figures.items() if figure.n}
+    return {
+        **{name: figure.median for name, figure in known.items()},
+        "range": {name: [figure.low, figure.high] for name, figure in known.items()},
+    }
 
 
 def _median_seed(losses: Sequence[float]) -> int:
@@ -144,23 +168,21 @@ def _outputs(model: keras.Model, x: NDArray[np.uint8]) -> NDArray[Any]:
 
 
 def _classes(scores: NDArray[Any]) -> NDArray[np.intp]:
-    """Classes (n,) from targets or outputs: (n, 1) by Keras's threshold of one half, (n, k) by the largest, (n,) as is."""
+    """Classes from outputs (..., k), for k = 1 by Keras's threshold of one half, else the largest; or as they are (n,)."""
     if scores.ndim == 1:
         return scores.astype(np.intp)
-    return (scores[:, 0] > 0.5).astype(np.intp) if scores.shape[1] == 1 else scores.argmax(axis=1)
+    return (scores[..., 0] > 0.5).astype(np.intp) if scores.shape[-1] == 1 else scores.argmax(axis=-1)
 
 
-def _confusion(labels: NDArray[np.intp], predicted: NDArray[np.intp], classes: int) -> list[list[int]]:
-    counts = np.zeros((classes, classes), int)
-    np.add.at(counts, (labels, predicted), 1)
-    return counts.tolist()
-
-
-def _write_history(path: Path, history: dict[str, list[float]]) -> None:
-    rows = [dict(zip(history, values, strict=True)) for values in zip(*history.values(), strict=True)]
-    columns = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy"]
-    columns += [metric for metric in history if metric not in columns]
-    files.write_csv(path, columns, [{"epoch": epoch, **row} for epoch, row in enumerate(rows, 1)])
+def _write_histories(path: Path, histories: Sequence[Mapping[str, Sequence[float]]]) -> None:
+    columns = ["seed", "epoch", "loss", "accuracy", "val_loss", "val_accuracy"]
+    columns += [metric for metric in histories[0] if metric not in columns]
+    rows = [
+        {"seed": seed, "epoch": epoch, **dict(zip(history, values, strict=True))}
+        for seed, history in enumerate(histories)
+        for epoch, values in enumerate(zip(*history.values(), strict=True), 1)
+    ]
+    files.write_csv(path, columns, rows)
 
 
 def _write_model(path: Path, model: keras.Model) -> None:
@@ -169,19 +191,22 @@ def _write_model(path: Path, model: keras.Model) -> None:
         files.write_bytes(path, Path(folder, path.name).read_bytes())
 
 
-def _write_misread(path: Path, x: NDArray[np.uint8], labels: NDArray[np.intp], probabilities: NDArray[Any]) -> None:
-    predicted = _classes(probabilities)
-    if probabilities.shape[1] == 1:
-        confidence = np.where(predicted == 1, probabilities[:, 0], 1 - probabilities[:, 0])
-    else:
-        confidence = probabilities.max(axis=1)
-    wrong = np.flatnonzero(predicted != labels)
-    shown = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISREAD_SHOWN]
+def _write_misread(path: Path, x: NDArray[np.uint8], labels: NDArray[np.intp], outputs: NDArray[np.float32]) -> None:
+    """The images that most networks misread, at most MISREAD_SHOWN; see :class:`search.results.Misread`."""
+    predicted = _classes(outputs)  # (s, n)
+    confidence = np.maximum(outputs, 1 - outputs)[..., 0] if outputs.shape[-1] == 1 else outputs.max(axis=-1)
+    wrong = predicted != labels
+    networks = wrong.sum(axis=0)
+    mean = (confidence * wrong).sum(axis=0) / np.maximum(networks, 1)
+    found = np.flatnonzero(networks > len(outputs) / 2)
+    shown = found[np.lexsort((-mean[found], -networks[found]))][:MISREAD_SHOWN]
+    answers = [np.bincount(predicted[wrong[:, i], i]).argmax() for i in shown]
     files.write_npz(
         path,
         images=x[shown],
         index=shown,
         label=labels[shown],
-        predicted=predicted[shown],
-        probability=confidence[shown],
+        predicted=np.array(answers, dtype=np.intp),
+        probability=mean[shown],
+        networks=networks[shown],
     )

@@ -16,9 +16,14 @@ from search.report import figures
 from search.training.trial import Job, Outcome
 from search.workers.local import Workers, run_all
 
-SWEEPING = 2  # sets the seeds of sweeps apart from those of trials and of retraining
+# These set the seeds of sweeps apart from those of trials and of retraining: the seed that chooses a retuned value
+# is none of those that then compare.
+SWEEPING, CHOOSING = 2, 3
+# One way of compiling for all values, or the time an epoch takes would tell the compilers apart: with XLA where a
+# training is long enough to time an epoch that no longer compiles, without it where it is not.
+TIMED_FROM, WITH_XLA, WITHOUT_XLA = 3, 0.0, 1e12
 VALUES_OF_A_RANGE = 7
-COLUMNS = ["value", "seed", "loss", "accuracy", "val_loss", "val_accuracy", "seconds_per_epoch"]
+COLUMNS = ["value", "seed", "loss", "accuracy", "val_loss", "val_accuracy", "seconds_per_epoch", "parameters"]
 
 
 def values_of(space: Any, name: str, most: int | None = None) -> list[Any]:
@@ -61,7 +66,6 @@ def sweep(
     epochs: int,
     seeds: int,
     seed: int,
-    xla_break_even: float | None,
     watch: Callable[[Job, Outcome], None],
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Trains every value with every seed and writes ``<folder>/<name>.csv``, a row a training.
@@ -70,58 +74,59 @@ def sweep(
         name, values: the hyper-parameter and what to try.
         held: the values of the others.
         retuned, candidates: a hyper-parameter that takes, for each value, the candidate with the best validation
-            accuracy after the first seed's training; None where none is.
+            accuracy with a seed of its own, which is none of those that compare; None where none is.
         folder: the ``sweeps`` folder; the states in it let an interrupted sweep go on.
-        epochs, seeds, seed, xla_break_even, watch: as in :func:`search.lab.retrain.retrain`.
+        epochs, seeds, seed, watch: as in :func:`search.lab.retrain.retrain`. The seeds are the same for every value.
 
     Returns:
-        The rows, a training that failed has NaN for its figures; and the chosen candidate of each value.
+        The rows, a training that failed has NaN for its figures, and one of fewer than 3 epochs for its time; and the
+        chosen candidate of each value.
 
     Raises:
         WorkError: every training failed.
     """
 
-    def job(value: Any, k: int, setting: Mapping[str, Any]) -> Job:
-        mark = "-".join(str(part) for part in (values.index(value), k, *map(candidates.index, setting.values())))
+    def job(value: Any, kind: int, k: int, setting: Mapping[str, Any]) -> Job:
+        mark = "-".join(str(part) for part in (values.index(value), kind, k, *map(candidates.index, setting.values())))
         return Job(
             name=", ".join(
                 f"{key} {figures.value(value)}" for key, value in {name: value, **setting, "seed": k}.items()
             ),
             hyperparameters={**held, name: value, **setting},
-            seed=(seed, SWEEPING, k),
+            seed=(seed, kind, k),
             epochs=epochs,
             milestones=(epochs,),
-            xla_break_even=xla_break_even,
-            state=folder / "states" / f"{name}-{mark}.npz",
+            xla_break_even=WITH_XLA if epochs >= TIMED_FROM else WITHOUT_XLA,
+            state=folder / "states" / f"{name.replace('/', '_')}-{mark}.npz",
         )
 
-    settings = [{retuned: candidate} for candidate in candidates] if retuned else [{}]
-    first = [(value, job(value, 0, setting), setting) for value in values for setting in settings]
-    known = dict(
-        zip([one.state for _, one, _ in first], run_all(workers, [one for _, one, _ in first], watch), strict=True)
-    )
-    if not any(outcome.completed for outcome in known.values()):
-        raise WorkError(f"sweep {name}: every training failed; the first: {next(iter(known.values())).message}")
-    chosen = {
-        value: max(
-            (setting for other, _, setting in first if other == value),
-            key=lambda setting, value=value: known[job(value, 0, setting).state].final("val_accuracy", -math.inf),  # type: ignore[misc]
-        )
-        for value in values
-    }
-    jobs = [job(value, k, chosen[value]) for value in values for k in range(seeds)]
-    more = [one for one in jobs if one.state not in known]
-    known |= dict(zip([one.state for one in more], run_all(workers, more, watch), strict=True))
-    rows = []
-    for one in jobs:
-        outcome = known[one.state]
-        ended: dict[str, Any] = dict.fromkeys(COLUMNS[2:], math.nan)
-        if outcome.completed:
-            ended |= {metric: outcome.final(metric) for metric in COLUMNS[2:-1]}
-            # the first epoch of a training also compiles
-            ended["seconds_per_epoch"] = statistics.median(
-                outcome.epoch_seconds[1:] or outcome.epoch_seconds or (math.nan,)
-            )
-        rows.append({"value": one.hyperparameters[name], "seed": one.seed[-1], **ended})
+    def trained(jobs: list[Job]) -> list[Outcome]:
+        outcomes = run_all(workers, jobs, watch)
+        if not any(outcome.completed for outcome in outcomes):
+            raise WorkError(f"sweep {name}: every training failed; the first: {outcomes[0].message}")
+        return outcomes
+
+    chosen: list[dict[str, Any]] = [{} for _ in values]
+    if retuned is not None:
+        tried = [(i, {retuned: candidate}) for i in range(len(values)) for candidate in candidates]
+        outcomes = trained([job(values[i], CHOOSING, 0, setting) for i, setting in tried])
+        scores = [outcome.final("val_accuracy", -math.inf) for outcome in outcomes]
+        for i in range(len(values)):
+            best = max((j for j, (value, _) in enumerate(tried) if value == i), key=lambda j: scores[j])
+            chosen[i] = tried[best][1]
+    jobs = [job(value, SWEEPING, k, chosen[i]) for i, value in enumerate(values) for k in range(seeds)]
+    rows = [_row(one.hyperparameters[name], one.seed[-1], end) for one, end in zip(jobs, trained(jobs), strict=True)]
     files.write_csv(folder / f"{name}.csv", COLUMNS, rows)
-    return rows, {str(value): setting[retuned] for value, setting in chosen.items() if retuned}
+    settings = {str(value): setting[retuned] for value, setting in zip(values, chosen, strict=True) if retuned}
+    return rows, settings
+
+
+def _row(value: Any, seed: int, outcome: Outcome) -> dict[str, Any]:
+    row: dict[str, Any] = {"value": value, "seed": seed, **dict.fromkeys(COLUMNS[2:], math.nan)}
+    if outcome.completed:
+        row |= {metric: outcome.final(metric) for metric in ("loss", "accuracy", "val_loss", "val_accuracy")}
+        row["parameters"] = outcome.parameters
+        # the first epoch of a training also compiles
+        timed = len(outcome.epoch_seconds) >= TIMED_FROM
+        row["seconds_per_epoch"] = statistics.median(outcome.epoch_seconds[1:]) if timed else math.nan
+    return row

@@ -8,6 +8,7 @@ NBSP = "\N{NO-BREAK SPACE}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 ABSENT = "\N{EN DASH}"  # in a table, for what does not apply or was not recorded
 MISSING = "not a number"
+SHARES = ("accuracy", "precision", "recall")
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -27,8 +28,8 @@ def loss(figure: float) -> str:
 
 
 def metric(name: str, figure: float) -> str:
-    """A metric by its name: accuracies in per cent, anything else as a loss."""
-    return percent(figure) if "accuracy" in name else loss(figure)
+    """A metric by its name: accuracies and other shares in per cent, anything else as a loss."""
+    return percent(figure) if any(share in name for share in SHARES) else loss(figure)
 
 
 def value(setting: object) -> str:
@@ -59,18 +60,18 @@ def duration(seconds: float, space: str = NBSP) -> str:
     return f"{whole // 3600}{space}h {whole % 3600 // 60:02d}{space}min"
 
 
-def p_value(p: float) -> str:
-    """A test's p-value with its sign: 'p = 0.012', 'p < 0.001'."""
-    if not math.isfinite(p):
-        return f"p is {MISSING}"
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2f}" if p >= 0.1 else f"p = {p:.3f}"
-
-
 def interval(low: float, high: float) -> str:
     """An interval of shares: '99.02 to 99.37 %'."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return MISSING
     return f"{100 * low:.2f} to {percent(high)}"
+
+
+def extent(name: str, low: float, high: float) -> str:
+    """The smallest and largest of a metric called `name`, without the unit: '99.02 to 99.37'."""
+    if low == high:
+        return "all alike"
+    return f"{metric(name, low)} to {metric(name, high)}".replace(f"{NBSP}%", "")
 
 
 def spread(name: str, mean: float, deviation: float) -> str:

@@ -17,18 +17,26 @@ from matplotlib.figure import Figure
 
 from search.errors import WorkError
 from search.files import write_text
-from search.report import figures, plots, sentences
+from search.report import estimators, evidence, figures, plots, sentences
 from search.report.console import describe_domain
-from search.results import Exercise, Method, Sweep, Trial, read_exercise, reading_record
+from search.results import Exercise, Search, Sweep, Trial, read_exercise, read_project, reading_record
 
 LAB_ORDER = ("single", "hidden", "multiclass")
 MEASURES = {
     "loss": "training loss",
+    "loss_last_ten": "training loss, median of the last ten epochs",
     "val_loss": "validation loss",
     "accuracy": "training accuracy",
     "val_accuracy": "validation accuracy",
     "test_loss": "test loss",
     "test_accuracy": "test accuracy",
+}
+BINARY = {
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "roc_area": "area under the ROC curve",
+    "pr_area": "area under the precision-recall curve",
 }
 FINGERPRINT = 12  # characters of a sha256 that a reader compares
 
@@ -50,7 +58,31 @@ def write_report(folder: Path) -> Path:
     exercise = read_exercise(folder)
     images = _images(_write_plots(exercise))
     views = [_checked_view(exercise, images)]
-    return _write_page(folder / "report.html", title=exercise.title, exercises=views, lab=None)
+    title = f"{exercise.title}: hyper-parameter search on {exercise.data['source']}"
+    return _write_page(folder / "report.html", title=title, exercises=views, lab=None, search=None)
+
+
+def write_search_report(folder: Path, *, objective: str | None = None, direction: str | None = None) -> Path:
+    """Write folder/report.html on a search of any kind, KerasTuner's own included; return its path.
+
+    Args:
+        folder: a project folder, the one with ``oracle.json``; the search may have finished, or have been killed.
+        objective, direction: what the search optimised, ``"max"`` or ``"min"``; None finds them in the trials.
+
+    Raises:
+        WorkError: the folder holds no search, or no readable trial.
+        OSError: nothing can be written.
+    """
+    search = read_project(folder, objective, direction)
+    drawn = {name: _data_uri(plots.png(draw())) for name, draw in _search_drawings(search).items()}
+    view = {
+        "images": drawn,
+        "search": _search_view(search),
+        "answer": sentences.chosen(search),
+        "damaged": search.damaged,
+        "folder": str(search.folder),
+    }
+    return _write_page(folder / "report.html", title=f"Search: {search.title}", exercises=[], lab=None, search=view)
 
 
 def write_lab_report(results: Path) -> Path:
@@ -68,7 +100,7 @@ def write_lab_report(results: Path) -> Path:
     exercises = [read_exercise(found[name]) for name in names]
     views = [_checked_view(exercise, _images(_write_plots(exercise))) for exercise in exercises]
     histories = {exercise.title: _histories(exercise) for exercise in exercises if exercise.final is not None}
-    lab = {
+    lab: dict[str, Any] = {
         "missing": [f"python search_{name}.py" for name in LAB_ORDER if name not in names],
         "losses": _data_uri(plots.png(plots.lab_losses(histories))) if histories else "",
         "discussion": sentences.lab_discussion(exercises),
@@ -76,7 +108,8 @@ def write_lab_report(results: Path) -> Path:
         "sources": sorted({str(exercise.data["source"]) for exercise in exercises}),
         "epochs": sorted({exercise.final.epochs for exercise in exercises if exercise.final is not None}),
     }
-    return _write_page(results / "report.html", title="Hyper-parameter search on MNIST", exercises=views, lab=lab)
+    title = f"Hyper-parameter search on {', '.join(lab['sources'])}"
+    return _write_page(results / "report.html", title=title, exercises=views, lab=lab, search=None)
 
 
 def _write_page(path: Path, **content: Any) -> Path:
@@ -114,48 +147,65 @@ def _drawings(exercise: Exercise) -> dict[str, Callable[[], Figure]]:
     drawings: dict[str, Callable[[], Figure]] = {}
     final = exercise.final
     if final is not None:
-        drawings["loss"] = partial(plots.loss_curves, _histories(exercise))
-        drawings["accuracy"] = partial(plots.accuracy_curves, _histories(exercise))
-        matrices = {name: method.confusion for name, method in final.methods.items()}
-        drawings["confusion"] = partial(plots.confusion, matrices, exercise.classes)
-        if len(final.misread.images):
-            drawings["misread"] = partial(plots.misread, **vars(final.misread), classes=exercise.classes)
-    ended = [trial for trial in exercise.trials if trial.status in ("COMPLETED", "FAILED")]
-    completed = [trial for trial in ended if trial.status == "COMPLETED"]
-    if completed:
-        drawings["search"] = partial(
-            plots.search_progress,
-            [_score(exercise, trial) for trial in ended],
-            [trial.epochs for trial in ended],
-            [_spent(trial) for trial in ended],
-            exercise.objective,
-            exercise.maximise,
-        )
-        longest = sentences.last_of_each(completed)
-        settings = {
-            name: [trial.hyperparameters.get(name) for trial in longest] for name in _settings_that_vary(longest)
+        drawings["loss"] = partial(plots.curves, _histories(exercise), "loss")
+        drawings["accuracy"] = partial(plots.curves, _histories(exercise), "accuracy")
+        classes = exercise.classes
+        matrices = {name: evidence.confusions(final, method, len(classes)) for name, method in final.methods.items()}
+        drawings["confusion"] = partial(plots.confusion, matrices, classes)
+        right = final.right()
+        bins = {
+            name: estimators.reliability(method.confidence().ravel(), right[name].ravel())[1:]
+            for name, method in final.methods.items()
         }
-        if settings:
-            drawings["effects"] = partial(
-                plots.effects,
-                settings,
-                [_score(exercise, trial) for trial in longest],
-                [trial.epochs for trial in longest],
-                exercise.objective,
-                exercise.maximise,
-            )
+        drawings["reliability"] = partial(plots.reliability, bins)
+        if len(final.misread.images):
+            drawings["misread"] = partial(plots.misread, **vars(final.misread), classes=classes)
+    drawings |= _search_drawings(exercise.search)
     for sweep in exercise.sweeps:
         start = exercise.start.get(sweep.name)
         drawings[_sweep_plot(sweep)] = partial(plots.sweep, sweep.name, sweep.values, sweep.measures, start)
+    points = _costs(exercise)
+    if plots.costs_differ(points):
+        drawings["cost"] = partial(plots.cost, points)
+    return drawings
+
+
+def _costs(exercise: Exercise) -> list[plots.Priced]:
+    """Every value of the sweeps that never failed, with its accuracy and its cost."""
+    return [
+        plots.Priced(
+            figures.words(sweep.name),
+            figures.value(sweep.values[i]),
+            estimators.mean_and_deviation(sweep.measures["val_accuracy"][i])[0],
+            sweep.parameters[i],
+            estimators.summary(sweep.measures["seconds_per_epoch"][i]).median,
+        )
+        for sweep in exercise.sweeps
+        for i in evidence.compared(sweep).order
+    ]
+
+
+def _search_drawings(search: Search) -> dict[str, Callable[[], Figure]]:
+    """The two pictures of a search, as far as its trials allow them."""
+    ended = [trial for trial in search.trials if trial.status in ("COMPLETED", "FAILED")]
+    longest = evidence.last_of_each([trial for trial in ended if trial.status == "COMPLETED"])
+    if not longest:
+        return {}
+    aim = (search.objective, search.maximise)
+    known = any(trial.epochs for trial in ended)
+    spent = [_spent(trial) if known else 1 for trial in ended]
+    scores = [search.score(trial) for trial in ended]
+    progress = partial(plots.search_progress, scores, [trial.epochs for trial in ended], spent, *aim)
+    drawings: dict[str, Callable[[], Figure]] = {"search": progress}
+    settings = {name: [trial.hyperparameters.get(name) for trial in longest] for name in _settings_that_vary(longest)}
+    if settings:
+        scores, epochs = [search.score(trial) for trial in longest], [trial.epochs for trial in longest]
+        drawings["effects"] = partial(plots.effects, settings, scores, epochs, *aim)
     return drawings
 
 
 def _sweep_plot(sweep: Sweep) -> str:
     return f"sweep_{sweep.name}".replace("/", "_")  # a hyper-parameter of a named scope has slashes in its name
-
-
-def _score(exercise: Exercise, trial: Trial) -> float:
-    return trial.metrics[exercise.objective] if trial.status == "COMPLETED" else math.nan
 
 
 def _spent(trial: Trial) -> int:
@@ -200,12 +250,19 @@ def _view(exercise: Exercise, images: dict[str, str]) -> dict[str, Any]:
         "methods": _methods_table(exercise),
         "seeds": max((method.repeats for method in final.methods.values()), default=1) if final else 1,
         "lab_row": _lab_row(exercise),
-        "search": _search_view(exercise) if exercise.trials else None,
+        "search": _search_view(exercise.search) if exercise.trials else None,
         "sweeps": [
             {
                 "name": figures.words(sweep.name),
                 "image": images[_sweep_plot(sweep)],
-                "sentence": f"{sentences.sweep_finding(sweep)} {sentences.sweep_details(sweep)}",
+                "sentences": [
+                    text
+                    for text in (
+                        f"{sentences.sweep_finding(sweep)} {sentences.sweep_details(sweep)}",
+                        sentences.side_by_side(exercise, sweep),
+                    )
+                    if text
+                ],
                 "rows": _sweep_rows(exercise, sweep),
                 "about": _sweep_about(sweep),
             }
@@ -237,27 +294,45 @@ def _methods_table(exercise: Exercise) -> list[tuple[str, list[tuple[str, str]]]
     if final is None:
         return rows
     methods = list(final.methods.values())
+    intervals, difference = evidence.accuracies(final)
     rows.append(("trainable parameters", [(figures.count(method.parameters), "") for method in methods]))
     for measure, label in MEASURES.items():
-        tested = measure.startswith("test")
+        tested = measure.startswith("test") or "last" in measure
         when = "" if tested else f" after {figures.plural(final.epochs, 'epoch')}"
-        rows.append((f"{label}{when}", [_measured(method, measure) for method in methods]))
-        if measure == "test_accuracy":
-            rows.append(("test accuracy, 95 % Wilson interval", [(figures.interval(*m.interval), "") for m in methods]))
+        rows.append(
+            (f"{label}{when}", [_measured(measure, evidence.over_seeds(method, measure)) for method in methods])
+        )
+    ends = [(figures.interval(interval.low, interval.high), "") for interval in intervals.values()]
+    rows.append(("mean test accuracy, 95 % interval over seeds and images", ends))
+    points = f"{100 * difference.low:+.2f} to {100 * difference.high:+.2f}"
+    rows.append(("tuned minus start, percentage points, 95 % interval", [(figures.ABSENT, ""), (points, "")]))
     majority = figures.percent(final.majority_accuracy)
     rows.append(("accuracy of always answering the most frequent class", [(majority, "")] * len(methods)))
-    rows.append(("training time", [(figures.duration(method.figures["seconds"]), "") for method in methods]))
+    if len(exercise.classes) == 2:
+        found = [evidence.binary(final, method) or {} for method in methods]
+        for name, label in BINARY.items():
+            cells = [_measured(name, each[name]) if name in each else (figures.ABSENT, "") for each in found]
+            rows.append((f"{label}, of '{exercise.classes[1]}'", cells))
+    calibrations = [evidence.calibration(final, method) for method in methods]
+    rows.append(("expected calibration error", [_measured("accuracy", found.error) for found in calibrations]))
+    sure = f"errors made with more than {figures.percent(evidence.SURE, 1)} confidence"
+    rows.append((sure, [_measured("accuracy", found.sure_errors) for found in calibrations]))
+    best_epochs = [_epochs(evidence.over_seeds(method, "best_epoch")) for method in methods]
+    rows.append((f"epoch with the best {figures.words(exercise.objective)}", best_epochs))
+    times = [evidence.over_seeds(method, "seconds") for method in methods]
+    rows.append(("training time, one seed", [(figures.duration(found.median), "") for found in times]))
     return rows
 
 
-def _measured(method: Method, measure: str) -> tuple[str, str]:
-    """The median seed's figure, and what the seeds say together where there are several."""
-    figure = figures.metric(measure, method.figures[measure])
-    if method.repeats < 2:
-        return figure, ""
-    mean, deviation, n = sentences.mean_and_deviation(method.seeds[measure])
-    lost = "" if n == method.repeats else f", {n} of {figures.plural(method.repeats, 'seed')}"
-    return figure, f"{figures.spread(measure, mean, deviation)}{lost}"
+def _measured(measure: str, found: estimators.Summary) -> tuple[str, str]:
+    """The median over seeds, and their range where there are several."""
+    lost = "" if found.n == found.of else f", {found.n} of {figures.plural(found.of, 'seed')}"
+    note = f"{figures.extent(measure, found.low, found.high)}{lost}" if found.of > 1 and found.n else ""
+    return figures.metric(measure, found.median), note
+
+
+def _epochs(found: estimators.Summary) -> tuple[str, str]:
+    return f"{found.median:.0f}", f"{found.low:.0f} to {found.high:.0f}" if found.n > 1 else ""
 
 
 def _lab_row(exercise: Exercise) -> dict[str, Any] | None:
@@ -265,48 +340,50 @@ def _lab_row(exercise: Exercise) -> dict[str, Any] | None:
     if exercise.final is None:
         return None
     final = exercise.final
+    intervals, difference = evidence.accuracies(final)
     return {
         "epochs": final.epochs,
         "seeds": max(method.repeats for method in final.methods.values()),
         "majority": figures.percent(final.majority_accuracy),
-        "p": figures.p_value(final.p_value).removeprefix("p ").removeprefix("= "),
+        "difference": f"{100 * difference.value:+.2f}",
+        "difference_interval": f"{100 * difference.low:+.2f} to {100 * difference.high:+.2f}",
         **{
             name: {
-                **{measure: _measured(method, measure) for measure in MEASURES},
-                "interval": figures.interval(*method.interval),
+                **{measure: _measured(measure, evidence.over_seeds(method, measure)) for measure in MEASURES},
+                "interval": figures.interval(intervals[name].low, intervals[name].high),
             }
             for name, method in final.methods.items()
         },
     }
 
 
-def _search_view(exercise: Exercise) -> dict[str, Any]:
-    trials = exercise.trials
+def _search_view(search: Search) -> dict[str, Any]:
+    trials = search.trials
     completed = [trial for trial in trials if trial.status == "COMPLETED"]
-    sign = -1 if exercise.maximise else 1
+    sign = -1 if search.maximise else 1
     # Trials without a finite score come last whatever the direction.
-    ranked = sorted(completed, key=lambda trial: np.nan_to_num(sign * _score(exercise, trial), nan=math.inf))
+    ranked = sorted(completed, key=lambda trial: np.nan_to_num(sign * search.score(trial), nan=math.inf))
     names = list(dict.fromkeys(name for trial in trials for name in trial.hyperparameters))
     wordy = {name for trial in trials for name, value in trial.hyperparameters.items() if isinstance(value, str)}
     return {
-        "plan": _plan(exercise),
-        "budget": _budget(exercise),
+        "plan": _plan(search),
+        "budget": _budget(search),
         "space": [
             (figures.words(str(hp["name"])), describe_domain(hp), str(hp["conditions"]) or figures.ABSENT)
-            for hp in exercise.steps.get("search", {}).get("space", [])
+            for hp in search.space
         ],
         "names": [(figures.words(name), name in wordy) for name in names],
-        "objective": figures.words(exercise.objective),
+        "objective": figures.words(search.objective),
         "best": [
             {
                 "id": trial.trial_id,
-                "chosen": exercise.best is not None and trial.trial_id == exercise.best.trial_id,
+                "chosen": search.best is not None and trial.trial_id == search.best.trial_id,
                 "settings": [
                     (figures.value(trial.hyperparameters.get(name, figures.ABSENT)), name in wordy) for name in names
                 ],
-                "epochs": f"{trial.epochs}",
+                "epochs": f"{trial.epochs}" if trial.epochs else figures.ABSENT,
                 "from": trial.promoted_from,
-                "score": figures.metric(exercise.objective, _score(exercise, trial)),
+                "score": figures.metric(search.objective, search.score(trial)),
             }
             for trial in ranked[:10]
         ],
@@ -323,11 +400,11 @@ def _search_view(exercise: Exercise) -> dict[str, Any]:
     }
 
 
-def _plan(exercise: Exercise) -> str:
-    step = exercise.steps.get("search", {})
-    trials = exercise.trials
+def _plan(search: Search) -> str:
+    step = search.step
+    trials = search.trials
     spent = sum(_spent(trial) for trial in trials)
-    aim = f"{'largest' if exercise.maximise else 'smallest'} {figures.words(exercise.objective)}"
+    aim = f"{'largest' if search.maximise else 'smallest'} {figures.words(search.objective)}"
     if step.get("tuner") == "hyperband":
         plan = (
             f"Hyperband (R = {step.get('max_epochs')}, factor {step.get('factor')}) for the {aim}: many configurations "
@@ -339,25 +416,26 @@ def _plan(exercise: Exercise) -> str:
         plan = f"Search for the {aim}"
     states = [(status, sum(trial.status == status for trial in trials)) for status in ("FAILED", "RUNNING")]
     extra = "".join(f", {number} {status.lower()}" for status, number in states if number)
-    configurations = len(sentences.last_of_each(trials))
+    configurations = len(evidence.last_of_each(trials))
     took = f" in {figures.duration(float(step['seconds']))}" if "seconds" in step else ""
+    epochs = f", {figures.plural(spent, 'epoch')} in all" if spent else ""
     workers = f" with {figures.plural(int(step['workers']), 'worker')}" if "workers" in step else ""
     return (
         f"{plan}. It trained {figures.plural(len(trials), 'trial')} ({figures.plural(configurations, 'configuration')}"
-        f"{extra}), {figures.plural(spent, 'epoch')} in all{took}{workers}."
+        f"{extra}){epochs}{took}{workers}."
     )
 
 
-def _budget(exercise: Exercise) -> list[dict[str, str]]:
+def _budget(search: Search) -> list[dict[str, str]]:
     """How the epochs went, a row a bracket and round; empty for a search without brackets."""
     groups: dict[tuple[int, int], list[Trial]] = {}
-    for trial in exercise.trials:
+    for trial in search.trials:
         if trial.bracket is not None and trial.round is not None:
             groups.setdefault((trial.bracket, trial.round), []).append(trial)
     rows = []
     for (bracket, round_), trials in sorted(groups.items(), key=lambda group: (-group[0][0], group[0][1])):
-        scores = [_score(exercise, trial) for trial in trials if math.isfinite(_score(exercise, trial))]
-        best = (max if exercise.maximise else min)(scores, default=math.nan)
+        scores = [search.score(trial) for trial in trials if math.isfinite(search.score(trial))]
+        best = (max if search.maximise else min)(scores, default=math.nan)
         rows.append(
             {
                 "bracket": str(bracket),
@@ -366,7 +444,7 @@ def _budget(exercise: Exercise) -> list[dict[str, str]]:
                 "epochs": figures.count(max(trial.epochs for trial in trials)),
                 "spent": figures.count(sum(_spent(trial) for trial in trials)),
                 "seconds": figures.duration(float(np.nansum([trial.seconds for trial in trials]))),
-                "best": figures.metric(exercise.objective, best) if scores else figures.ABSENT,
+                "best": figures.metric(search.objective, best) if scores else figures.ABSENT,
             }
         )
     return rows
@@ -377,7 +455,7 @@ def _sweep_rows(exercise: Exercise, sweep: Sweep) -> list[dict[str, Any]]:
     for i, value in enumerate(sweep.values):
         cells = []
         for measure in ("val_accuracy", "val_loss", "accuracy", "loss", "seconds_per_epoch"):
-            mean, deviation, n = sentences.mean_and_deviation(sweep.measures[measure][i])
+            mean, deviation, n = estimators.mean_and_deviation(sweep.measures[measure][i])
             if n > 1:
                 cells.append(figures.spread(measure, mean, deviation))
             else:
@@ -399,7 +477,7 @@ def _sweep_about(sweep: Sweep) -> str:
     held = sentences.NAMES.get(sweep.origin, sweep.origin)
     span = f" for {figures.plural(sweep.epochs, 'epoch')}" if sweep.epochs else ""
     tuned = (
-        f", at the {figures.words(sweep.retuned)} with the best validation accuracy of the first seed"
+        f", at the {figures.words(sweep.retuned)} with the best validation accuracy of one other seed"
         if sweep.retuned
         else ""
     )

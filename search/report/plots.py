@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import matplotlib.ticker as ticks
@@ -24,6 +24,7 @@ from search.report import figures
 
 # Okabe and Ito's colours: told apart with any colour vision, and in grey by the line styles.
 START, TUNED = "#D55E00", "#0072B2"
+SEVERAL = [TUNED, START, "#009E73", "#CC79A7", "#8a6d00"]
 INK, MUTED, RULE = "#1c2227", "#65707a", "#dde2e6"
 ERRORS = LinearSegmentedColormap.from_list("errors", ["#ffffff", "#fbd5b5", "#e8853d", "#a83c00"])
 # Few epochs light, many dark; monotonous in lightness, so the order survives a black-and-white print.
@@ -81,28 +82,21 @@ def save(figure: Figure, path: Path) -> Path:
 
 
 @matplotlib.rc_context(STYLE)
-def loss_curves(histories: Mapping[str, History]) -> Figure:
-    """Training and validation loss over epochs; `histories` maps 'start' and 'tuned' to columns of history.csv."""
+def curves(histories: Mapping[str, History], measure: str) -> Figure:
+    """Training and validation curves of ``measure``, the median over seeds with their range shaded.
+
+    `histories` maps 'start' and 'tuned' to arrays (seeds, epochs) by metric; 'accuracy' is zoomed to where it ends.
+    """
     figure = _figure(4.0)
     axes = figure.add_axes((0.085, 0.125, 0.69, 0.845))
-    _curves(axes, histories, "loss")
-    _label_ends(axes, histories, "loss")
-    return figure
-
-
-@matplotlib.rc_context(STYLE)
-def accuracy_curves(histories: Mapping[str, History]) -> Figure:
-    """Training and validation accuracy over epochs, zoomed to where the curves end; the arguments of `loss_curves`."""
-    figure = _figure(4.0)
-    axes = figure.add_axes((0.085, 0.125, 0.69, 0.845))
-    _curves(axes, histories, "accuracy")
-    _label_ends(axes, histories, "accuracy")
+    _curves(axes, histories, measure)
+    _label_ends(axes, histories, measure)
     return figure
 
 
 @matplotlib.rc_context(STYLE)
 def lab_losses(exercises: Mapping[str, Mapping[str, History]]) -> Figure:
-    """The loss curves of all exercises, a panel each; `exercises` maps a title to the histories of `loss_curves`."""
+    """The loss curves of all exercises, a panel each; `exercises` maps a title to the histories of `curves`."""
     columns = min(3, len(exercises))
     rows = -(-len(exercises) // columns)
     figure = _figure(0.5 + 3.05 * rows, constrained=True)
@@ -214,34 +208,112 @@ def effects(
 
 @matplotlib.rc_context(STYLE)
 def confusion(matrices: Mapping[str, NDArray[np.int64]], classes: Sequence[str]) -> Figure:
-    """Counts of test images, true class by row; `matrices` maps 'start' and 'tuned' to a square matrix.
+    """Test images by true class (row) and answer; `matrices` maps 'start' and 'tuned' to one a network (s, c, c).
 
-    Only the errors are coloured, by their share of the true class, so that the diagonal does not hide them.
+    The cells are means over networks. Only the errors are coloured, by their share of the true class, so that the
+    diagonal does not hide them.
     """
     few = len(classes) <= 4
-    figure = _figure(3.1 if few else 4.7, constrained=True)
+    figure = _figure(3.1 if few else 4.9, constrained=True)
     panels = figure.subplots(1, len(matrices), squeeze=False)[0]
-    shares = {name: matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1) for name, matrix in matrices.items()}
+    means = {name: counts.mean(axis=0) for name, counts in matrices.items()}
+    shares = {name: matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1) for name, matrix in means.items()}
     off = ~np.eye(len(classes), dtype=bool)
     worst = max(max(float(share[off].max()) for share in shares.values()), 1e-9)
-    for axes, (name, matrix) in zip(panels, matrices.items(), strict=True):
+    for axes, (name, matrix) in zip(panels, means.items(), strict=True):
         tint = np.where(off, shares[name], np.nan)
         axes.imshow(tint, cmap=ERRORS, vmin=0, vmax=worst, aspect="equal")
         for (row, column), number in np.ndenumerate(matrix):
             share = shares[name][row, column]
             dark = off[row, column] and share > 0.72 * worst
-            text = f"{number:,}\n{figures.percent(share, 1)}" if few else str(number)
+            shown = f"{number:,.0f}" if number == round(number) or number >= 100 else f"{number:.1f}"
+            text = f"{shown}\n{figures.percent(share, 1)}" if few else shown
             colour = "white" if dark else MUTED if not off[row, column] or number == 0 else INK
-            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=10 if few else 7.5)
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=10 if few else 7)
         axes.set_facecolor("#edf0f2")
         axes.grid(False)
         axes.set_xticks(range(len(classes)), classes)
         axes.set_yticks(range(len(classes)), classes)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        axes.set_xlabel("predicted")
-        axes.set_title(f"{METHODS[name][0].capitalize()} model: {figures.count(matrix[off].sum())} misread")
+        axes.set_xlabel("answered")
+        errors = matrices[name][:, off].sum(axis=1)
+        extent = f"{errors.min():,}" if errors.min() == errors.max() else f"{errors.min():,} to {errors.max():,}"
+        axes.set_title(f"{METHODS[name][0].capitalize()} model: {extent} misread")
     panels[0].set_ylabel("true")
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def reliability(bins: Mapping[str, tuple[ArrayLike, ArrayLike, ArrayLike]]) -> Figure:
+    """Share of right answers against confidence; `bins` maps 'start' and 'tuned' to confidence, share and count a bin."""
+    figure = _figure(3.4, constrained=True)
+    axes, counts = figure.subplots(1, 2, width_ratios=(1.25, 1))
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, label="as sure as right")
+    lowest = 1.0
+    for method, (confidence, share, count) in bins.items():
+        x, y, n = (np.asarray(part, float) for part in (confidence, share, count))
+        name, colour = METHODS[method]
+        style: dict[str, Any] = {"marker": "o" if method == "tuned" else "s", "color": colour, "markersize": 4.5}
+        axes.plot(x, y, linewidth=0.9, label=f"{name} model", **style)
+        counts.plot(x, n, linewidth=0.9, **style)
+        lowest = min(lowest, float(x.min()), float(y.min()))
+    for panel in (axes, counts):
+        panel.set_xlim(max(0, lowest - 0.04), 1.015)
+        panel.xaxis.set_major_formatter(ticks.PercentFormatter(1, 0, f"{figures.NBSP}%"))
+        panel.set_xlabel("confidence in the answer")
+    axes.set_ylim(max(0, lowest - 0.04), 1.02)
+    axes.yaxis.set_major_formatter(ticks.PercentFormatter(1, 0, f"{figures.NBSP}%"))
+    axes.set_title("Share of right answers")
+    axes.legend(loc="upper left")
+    counts.set_yscale("log")
+    counts.yaxis.set_major_formatter(ticks.FuncFormatter(lambda number, _: f"{number:,g}"))
+    counts.yaxis.set_minor_formatter(ticks.NullFormatter())
+    counts.set_title("Answers, all networks (log)")
+    return figure
+
+
+class Priced(NamedTuple):
+    """A value of a sweep with its mean validation accuracy and its cost; NaN where that is not known."""
+
+    sweep: str
+    value: str
+    accuracy: float
+    weights: float
+    seconds: float  # an epoch, once compiled
+
+
+def costs_differ(points: Sequence[Priced]) -> list[str]:
+    """The costs by which the points can be told apart: 'weights', 'seconds'."""
+    known = {name: {getattr(point, name) for point in points} for name in ("weights", "seconds")}
+    return [name for name, values in known.items() if sum(np.isfinite(value) for value in values) > 1]
+
+
+@matplotlib.rc_context(STYLE)
+def cost(points: Sequence[Priced]) -> Figure:
+    """Validation accuracy against each cost that differs between the points."""
+    figure = _figure(3.6, constrained=True)
+    shown = costs_differ(points)
+    titles = {"weights": "trainable weights", "seconds": "seconds an epoch"}
+    panels = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
+    sweeps = list(dict.fromkeys(point.sweep for point in points))
+    for axes, name in zip(panels, shown, strict=True):
+        for k, sweep_name in enumerate(sweeps):
+            own = [point for point in points if point.sweep == sweep_name and np.isfinite(getattr(point, name))]
+            places = [(getattr(point, name), point.accuracy) for point in own]
+            style: dict[str, Any] = {"color": SEVERAL[k % 5], "marker": "os^Dv"[k % 5], "s": 24, "zorder": 3}
+            axes.scatter([x for x, _ in places], [y for _, y in places], label=sweep_name, **style)
+            for point, place in zip(own, places, strict=True):
+                axes.annotate(point.value, place, (4, 3), textcoords="offset points", fontsize=7, color=MUTED)
+        known = np.array([getattr(point, name) for point in points])
+        known = known[np.isfinite(known)]
+        if known.max() > 10 * known.min() > 0:
+            _log(axes, "x", known)
+        axes.margins(x=0.12)
+        axes.set_xlabel(titles[name])
+        _percent_axis(axes)
+    panels[0].set_ylabel("validation accuracy")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=len(sweeps))
     return figure
 
 
@@ -251,9 +323,10 @@ def misread(
     label: NDArray[np.int64],
     predicted: NDArray[np.int64],
     probability: ArrayLike,
+    networks: NDArray[np.int64],
     classes: Sequence[str],
 ) -> Figure:
-    """Misread images (k, height, width), each with 'true → predicted' and the probability of the predicted class."""
+    """Misread images (m, height, width), each with 'true → predicted', the mean probability, and how many networks err."""
     columns = 8
     rows = -(-len(images) // columns)
     height = 1.5 * rows
@@ -262,11 +335,13 @@ def misread(
     figure.subplots_adjust(left=0.005, right=0.995, bottom=0.01, top=1 - 0.4 / height, wspace=0.08, hspace=0.58)
     for axes in panels.flat:
         axes.set_axis_off()
-    shown = zip(panels.flat, images, label, predicted, np.asarray(probability, float), strict=False)
-    for axes, image, true, answer, certainty in shown:
+    shown = zip(panels.flat, images, label, predicted, np.asarray(probability, float), networks, strict=False)
+    most = int(np.max(networks, initial=1))
+    for axes, image, true, answer, certainty, erring in shown:
+        few = f", {erring} of {most}" if erring < most else ""
         axes.imshow(image, cmap="gray_r", vmin=0, vmax=255, interpolation="nearest")
         axes.set_title(
-            f"{classes[true]} → {classes[answer]}\n{_certainty(certainty)}",
+            f"{classes[true]} → {classes[answer]}\n{_certainty(certainty)}{few}",
             loc="center",
             fontsize=8.5,
             fontweight="normal",
@@ -341,10 +416,13 @@ def _curves(axes: Axes, histories: Mapping[str, History], measure: str) -> None:
     settled: list[NDArray[np.float64]] = []
     highest = 1.0
     for method, history in histories.items():
-        epoch = np.asarray(history["epoch"], float)
         for prefix, (_, style, width) in SPLITS.items():
-            measured = np.asarray(history[prefix + measure], float)
+            seeds = np.asarray(history[prefix + measure], float)
+            measured, epoch = np.median(seeds, axis=0), np.arange(1.0, seeds.shape[1] + 1)
             axes.plot(epoch, measured, color=METHODS[method][1], linestyle=style, linewidth=width)
+            if len(seeds) > 1:
+                band: dict[str, Any] = {"color": METHODS[method][1], "alpha": 0.14, "linewidth": 0}
+                axes.fill_between(epoch, seeds.min(axis=0), seeds.max(axis=0), **band)
             settled.append(measured[min(len(measured) - 1, max(1, len(measured) // 20)) :])
             highest = max(highest, epoch[-1])
     axes.set_xlim(min(1, highest - 1), highest)
@@ -375,7 +453,7 @@ def _label_ends(axes: Axes, histories: Mapping[str, History], measure: str) -> N
     labels: list[tuple[float, str, str, str]] = []
     for method, history in histories.items():
         for prefix, (split, _, _) in SPLITS.items():
-            measured = np.asarray(history[prefix + measure], float)
+            measured = np.median(np.asarray(history[prefix + measure], float), axis=0)
             name = f"{METHODS[method][0]}, {split}"
             if np.isfinite(measured[-1]):
                 height = axes.transAxes.inverted().transform(axes.transData.transform((0, measured[-1])))[1]

@@ -1,4 +1,4 @@
-"""The report's sentences: each is made from numbers of a results folder and claims no more than they support."""
+"""The report's sentences: made from :mod:`search.report.evidence`, claiming no more than it supports."""
 
 from __future__ import annotations
 
@@ -8,40 +8,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from search.report import figures
-from search.results import Exercise, Final, Floats, Setting, Sweep, Trial
+from search.report import estimators, evidence, figures
+from search.report.estimators import Interval, Summary
+from search.results import Exercise, Final, Method, Search, Setting, Sweep
 
-# 97.5 % quantiles of Student's t for 1, 2, … degrees of freedom: with three seeds a value, "two standard errors"
-# would call chance a difference about twice as often as the 5 % it promises.
-T_QUANTILES = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13, 2.12, 2.11)
 LAB_EPOCHS = 100
 NAMES = {"start": "starting", "tuned": "tuned"}
-
-
-def mean_and_deviation(figures: Floats) -> tuple[float, float, int]:
-    """Mean, sample standard deviation (NaN for fewer than two) and number of the finite figures."""
-    finite = figures[np.isfinite(figures)]
-    mean = float(finite.mean()) if finite.size else math.nan
-    return mean, float(finite.std(ddof=1)) if finite.size > 1 else math.nan, int(finite.size)
-
-
-def pooled_deviation(groups: Sequence[Floats]) -> tuple[float, int]:
-    """Standard deviation within groups, pooled over them, and its degrees of freedom (NaN and 0 without repeats)."""
-    finite = [group[np.isfinite(group)] for group in groups]
-    freedom = sum(group.size - 1 for group in finite if group.size > 1)
-    if not freedom:
-        return math.nan, 0
-    squares = sum(float(((group - group.mean()) ** 2).sum()) for group in finite if group.size > 1)
-    return math.sqrt(squares / freedom), freedom
-
-
-def told_apart(a: Floats, b: Floats, deviation: float, freedom: int) -> bool:
-    """Whether the means of two groups of seeds differ at the 5 % level, by a t-test on the pooled deviation."""
-    a, b = a[np.isfinite(a)], b[np.isfinite(b)]
-    if not freedom or not a.size or not b.size:
-        return False
-    threshold = T_QUANTILES[freedom - 1] if freedom <= len(T_QUANTILES) else 2.1
-    return bool(abs(a.mean() - b.mean()) > threshold * deviation * math.sqrt(1 / a.size + 1 / b.size))
 
 
 def configuration(hyperparameters: dict[str, Setting]) -> str:
@@ -49,26 +21,47 @@ def configuration(hyperparameters: dict[str, Setting]) -> str:
     return ", ".join(f"{figures.words(name)} = {figures.value(value)}" for name, value in hyperparameters.items())
 
 
+def ranged(measure: str, found: Summary) -> str:
+    """A median with its range over seeds: '99.21 % (99.10 to 99.30)'."""
+    middle = figures.metric(measure, found.median)
+    return (
+        middle
+        if found.n < 2 or found.low == found.high
+        else f"{middle} ({figures.extent(measure, found.low, found.high)})"
+    )
+
+
 def answer(exercise: Exercise) -> list[str]:
     """The short answer to an exercise's question: what was found, with the figures."""
     sentences = []
-    final, best = exercise.final, exercise.best
+    final = exercise.final
     if final is not None:
-        start, tuned = final.methods["start"], final.methods["tuned"]
-        sentences.append(
-            f"After {figures.plural(final.epochs, 'epoch')} the training loss is "
-            f"{figures.loss(start.figures['loss'])} for the starting model and "
-            f"{figures.loss(tuned.figures['loss'])} for the tuned model; the test accuracy is "
-            f"{figures.percent(start.figures['test_accuracy'])} and {figures.percent(tuned.figures['test_accuracy'])}. "
-            f"{_verdict(final)}"
+        start, tuned = (
+            {m: ranged(m, evidence.over_seeds(method, m)) for m in ("loss", "test_accuracy")}
+            for method in (final.methods["start"], final.methods["tuned"])
         )
-    if best is not None:
+        over = f", medians of {figures.plural(_seeds(final), 'seed')} with their range" if _seeds(final) > 1 else ""
         sentences.append(
-            f"The search chose {configuration(best.hyperparameters)} (trial {best.trial_id}, "
-            f"{figures.words(exercise.objective)} {figures.metric(exercise.objective, best.score)} "
-            f"at epoch {best.best_epoch} of {best.epochs})."
+            f"After {figures.plural(final.epochs, 'epoch')} the training loss is {start['loss']} for the starting "
+            f"model and {tuned['loss']} for the tuned model; the test accuracy is {start['test_accuracy']} and "
+            f"{tuned['test_accuracy']}{over}. {_verdict(final)}"
         )
-    return sentences + [sweep_finding(sweep) for sweep in exercise.sweeps]
+    sentences += chosen(exercise.search)
+    return sentences + [
+        text for sweep in exercise.sweeps for text in (sweep_finding(sweep), side_by_side(exercise, sweep)) if text
+    ]
+
+
+def chosen(search: Search) -> list[str]:
+    """What a search chose; empty before it has."""
+    best = search.best
+    if best is None:
+        return []
+    at = f" at epoch {best.best_epoch} of {best.epochs}" if best.epochs and best.best_epoch else ""
+    return [
+        f"The search chose {configuration(best.hyperparameters)} (trial {best.trial_id}, "
+        f"{figures.words(search.objective)} {figures.metric(search.objective, best.score)}{at})."
+    ]
 
 
 def discussion(exercise: Exercise) -> list[str]:
@@ -77,92 +70,88 @@ def discussion(exercise: Exercise) -> list[str]:
     if exercise.final is not None:
         final = exercise.final
         paragraphs.append(comparison(final))
-        paragraphs.append(seeds_sentence(final))
+        paragraphs.append(rule(exercise, final))
         paragraphs.append(against_majority(exercise, final))
         paragraphs.append(hardest(exercise, final))
-        paragraphs += [fitting(NAMES[name], method.history) for name, method in final.methods.items()]
+        paragraphs.append(believed(final))
+        paragraphs += [fitting(NAMES[name], method) for name, method in final.methods.items()]
     paragraphs.append(selection(exercise))
     return [paragraph for paragraph in paragraphs if paragraph]
 
 
+def _seeds(final: Final) -> int:
+    return max(method.repeats for method in final.methods.values())
+
+
+def _apart(difference: Interval) -> str:
+    """Which model is the more accurate: 'tuned', 'start', or '' where the interval holds no difference."""
+    return "tuned" if difference.low > 0 else "start" if difference.high < 0 else ""
+
+
 def _verdict(final: Final) -> str:
-    p, net = final.p_value, final.only_tuned_right - final.only_start_right
-    if not math.isfinite(p):
-        return "Whether the two differ beyond chance was not computed."
-    stated = f"(exact McNemar test on the same {figures.count(final.test_samples)} test images, {figures.p_value(p)})"
-    if p >= 0.05:
-        return f"The two are not distinguishable {stated}."
-    return f"The {'tuned' if net > 0 else 'starting'} model is the more accurate of the two {stated}."
+    difference = evidence.accuracies(final)[1]
+    winner = _apart(difference)
+    stated = f"(tuned minus start: {_change(difference)})"
+    if not winner:
+        return f"The two are not told apart {stated}."
+    return f"The {NAMES[winner]} model is the more accurate of the two {stated}."
+
+
+def _change(difference: Interval) -> str:
+    ends = f"{100 * difference.low:+.2f} to {100 * difference.high:+.2f}"
+    return f"{100 * difference.value:+.2f} percentage points, 95 % interval {ends}"
 
 
 def comparison(final: Final) -> str:
-    """Whether the tuned model's advantage is distinguishable: intervals and the paired test."""
-    start, tuned = final.methods["start"], final.methods["tuned"]
-    overlap = start.interval[0] <= tuned.interval[1] and tuned.interval[0] <= start.interval[1]
-    paired = (
-        f"Of {figures.count(final.test_samples)} test images the tuned model alone is right on "
-        f"{final.only_tuned_right}, the starting model alone on {final.only_start_right}"
+    """Whether the tuned model is more accurate: the difference's interval over seeds and images."""
+    intervals, difference = evidence.accuracies(final)
+    winner, seeds = _apart(difference), min(method.repeats for method in final.methods.values())
+    reading = {
+        "tuned": "which leaves out zero: the tuned model is the more accurate",
+        "start": "which leaves out zero, in the starting model's favour: tuning did not help on the test images",
+        "": "which holds zero: the two models are not told apart",
+    }[winner]
+    means = " and ".join(
+        f"{figures.percent(intervals[name].value)} for the {NAMES[name]} model" for name in ("start", "tuned")
     )
-    if not math.isfinite(final.p_value):
-        return f"{paired}; no p-value was recorded, so nothing is said about chance."
-    intervals = f"The 95 % intervals of the two accuracies {'overlap' if overlap else 'do not overlap'}."
-    net = final.only_tuned_right - final.only_start_right
-    if final.p_value >= 0.05:
-        reading = "a difference that chance can explain: these images do not tell the two models apart"
-    elif net > 0:
-        reading = "more than chance can explain: the tuned model's advantage is distinguishable"
-    else:
-        reading = (
-            "more than chance can explain, and in the starting model's favour: tuning did not help on the test images"
-        )
-    caution = "The test compares two trained networks, the median seed of each, not every network so configured."
-    if overlap and final.p_value < 0.05:
-        caution = (
-            "The test pairs the models image by image, so it sees a difference that separate intervals do not. "
-            + caution
-        )
-    return f"{paired} (exact McNemar test, {figures.p_value(final.p_value)}), {reading}. {intervals} {caution}"
+    source = (
+        "The interval resamples seeds and images together, the same images for both models"
+        if seeds > 1
+        else "With one seed a model, the interval resamples images alone: how much the seed changes is not known"
+    )
+    return (
+        f"The mean test accuracy is {means}, a difference of {_change(difference)}, {reading}. {source}; it is about "
+        "networks so configured, on images like these."
+    )
 
 
-def seeds_sentence(final: Final) -> str:
-    """How far the seeds of each method spread, against the difference between the methods."""
-    start, tuned = (final.methods[name].seeds["test_accuracy"] for name in ("start", "tuned"))
-    lost = [
-        f"{np.isnan(method.seeds['loss']).sum()} of {figures.plural(method.repeats, 'seed')} of the {NAMES[name]} model"
-        for name, method in final.methods.items()
-        if np.isnan(method.seeds["loss"]).any()
-    ]
-    diverged = f"{figures.listed(lost).capitalize()} diverged (the loss is not a number). " if lost else ""
-    if min(start.size, tuned.size) < 2:
-        return diverged + (
-            "Each method was trained with one seed, so how much its figures depend on the seed is not known."
-            if max(start.size, tuned.size) < 2
-            else ""
+def rule(exercise: Exercise, final: Final) -> str:
+    """What is scored, chosen and handed over, and what the best epoch would have been."""
+    objective = figures.words(exercise.objective)
+    epochs = evidence.over_seeds(final.methods["tuned"], "best_epoch")
+    ends = ""
+    if exercise.objective in ("val_accuracy", "val_loss"):
+        best, last = (
+            ranged(exercise.objective, evidence.over_seeds(final.methods["tuned"], name))
+            for name in (f"best_{exercise.objective}", exercise.objective)
         )
-    (mean_a, sd_a, n_a), (mean_b, sd_b, n_b) = mean_and_deviation(start), mean_and_deviation(tuned)
-    if not (math.isfinite(sd_a) and math.isfinite(sd_b)):
-        return diverged + "Too few seeds ended with finite figures to compare the spread of the seeds."
-    deviation, freedom = pooled_deviation([start, tuned])
-    apart = told_apart(start, tuned, deviation, freedom)
-    difference = abs(mean_b - mean_a)
-    return diverged + (
-        f"Over seeds the test accuracy is {figures.spread('accuracy', mean_a, sd_a)} for the starting model "
-        f"(n = {n_a}) and {figures.spread('accuracy', mean_b, sd_b)} for the tuned model (n = {n_b}): a difference of "
-        f"{_points(difference)} between the means, against a spread of {_points(deviation)} between seeds. "
-        + (
-            "The two configurations differ beyond the seeds."
-            if apart
-            else f"The two configurations are not told apart by {figures.plural(min(n_a, n_b), 'seed')}."
+        when = (
+            f"{epochs.median:.0f}" if epochs.n < 2 else f"{epochs.median:.0f} ({epochs.low:.0f} to {epochs.high:.0f})"
         )
+        ends = f" Of the tuned model that epoch is {when}, with a {objective} of {best}, against {last} at the end."
+    return (
+        f"One rule holds for the final training: every figure is of the network after its last epoch, as the lab asks, "
+        f"on training, validation and test images alike. The search scores a trial by its best epoch instead.{ends} "
+        "The test images were not read at other epochs. The network handed over, model.keras, is that of seed "
+        f"{final.methods['tuned'].handed_over}, the middle one by validation loss; no figure here is its alone."
     )
 
 
 def against_majority(exercise: Exercise, final: Final) -> str:
     """What an accuracy is worth: against the answer that never looks at the image."""
-    tuned = final.methods["tuned"].figures["test_accuracy"]
+    tuned = evidence.over_seeds(final.methods["tuned"], "test_accuracy").median
     majority, share = final.majority_accuracy, figures.percent(final.majority_accuracy)
-    totals = final.methods["tuned"].confusion.sum(axis=1)
-    common = exercise.classes[int(totals.argmax())]
+    common = exercise.classes[int(np.bincount(final.labels).argmax())]
     if not math.isfinite(tuned):
         return f"The tuned model has no test accuracy; always answering '{common}' would reach {share}."
     error = f"{figures.percent(1 - tuned)} against {figures.percent(1 - majority)}"
@@ -177,152 +166,230 @@ def against_majority(exercise: Exercise, final: Final) -> str:
 
 def hardest(exercise: Exercise, final: Final) -> str:
     """Where the tuned model errs: misses and false alarms of two classes, the worst class and pair of many."""
-    matrix = final.methods["tuned"].confusion
-    totals = np.maximum(matrix.sum(axis=1), 1)
+    matrices = evidence.confusions(final, final.methods["tuned"], len(exercise.classes))
+    totals = np.maximum(matrices[0].sum(axis=1), 1)
+    over = f" (median and range of {figures.plural(len(matrices), 'network')})" if len(matrices) > 1 else ""
     if len(exercise.classes) == 2:
         negative, positive = exercise.classes
-        (_, alarms), (misses, _) = matrix
+        misses, alarms = (_counted(matrices[:, i, 1 - i]) for i in (1, 0))
         return (
-            f"The tuned model misses {misses} of {figures.count(totals[1])} images of '{positive}' "
-            f"({figures.percent(misses / totals[1])}) and takes {alarms} of {figures.count(totals[0])} images of "
-            f"'{negative}' for it ({figures.percent(alarms / totals[0])})."
+            f"The tuned model misses {misses} of {figures.count(totals[1])} images of '{positive}' and takes {alarms} "
+            f"of {figures.count(totals[0])} images of '{negative}' for it{over}."
         )
-    errors = matrix - np.diag(np.diag(matrix))
+    mean = matrices.mean(axis=0)
+    errors = mean - np.diag(np.diag(mean))
     if not errors.any():
         return "The tuned model misreads no test image."
-    recall = np.diag(matrix) / totals
+    recall = np.diag(mean) / totals
     worst = int(recall.argmin())
-    true, answer_ = (int(i) for i in np.unravel_index(errors.argmax(), errors.shape))
+    true, answered = (int(i) for i in np.unravel_index(errors.argmax(), errors.shape))
     return (
-        f"The tuned model reads '{exercise.classes[worst]}' worst ({figures.percent(recall[worst])} of "
-        f"{figures.count(totals[worst])} images right); its most frequent error is a "
-        f"'{exercise.classes[true]}' read as '{exercise.classes[answer_]}' ({errors[true, answer_]} images)."
+        f"The tuned model reads '{exercise.classes[worst]}' worst ({_counted(matrices[:, worst, worst])} of "
+        f"{figures.count(totals[worst])} images right); its most frequent error is a '{exercise.classes[true]}' read "
+        f"as '{exercise.classes[answered]}' ({_counted(matrices[:, true, answered])} images{over and ';'}{over})."
     )
 
 
-def fitting(name: str, history: dict[str, Floats]) -> str:
-    """Overfitting, a plateau or a loss still falling: from the two loss curves of one training."""
-    epoch, training, validation = (history[column] for column in ("epoch", "loss", "val_loss"))
-    if not (np.isfinite(training).all() and np.isfinite(validation).all()):
-        bad = epoch[~(np.isfinite(training) & np.isfinite(validation))][0]
-        return f"The {name} model's loss is not a number from epoch {bad:.0f}: its training diverged."
-    last, lowest, tenth = len(epoch) - 1, int(validation.argmin()), max(1, len(epoch) // 10)
-    ends = f"{figures.loss(training[lowest])} to {figures.loss(training[last])}"
-    # A curve that wavers about a plateau has a lowest point too: the rise has to stand out from the wavering.
-    late = float(validation[-tenth:].mean())
-    wavering = float(np.diff(validation[lowest:]).std() / math.sqrt(2)) if last - lowest > 1 else 0.0
-    rise = late - float(validation[lowest])
-    stands_out = rise > max(0.02 * validation[lowest], 3 * wavering) and last - lowest >= max(2, tenth // 2)
-    if stands_out and training[last] < training[lowest]:
+def _counted(counts: Sequence[int] | np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> str:
+    found = estimators.summary(counts)
+    if found.low == found.high:
+        return figures.count(found.median)
+    return f"{figures.count(found.median)} ({figures.count(found.low)} to {figures.count(found.high)})"
+
+
+def believed(final: Final) -> str:
+    """How far the tuned model's probabilities may be believed."""
+    found = evidence.calibration(final, final.methods["tuned"])
+    text = (
+        "Its probabilities differ from the share of right answers by "
+        f"{ranged('accuracy', found.error)} on average (expected calibration error)"
+    )
+    if not found.sure_errors.n:
+        return f"{text}; it made no error."
+    return (
+        f"{text}; {ranged('accuracy', found.sure_errors)} of its errors are made with a confidence above "
+        f"{figures.percent(evidence.SURE, 1)}, which {ranged('accuracy', found.sure)} of all its answers have."
+    )
+
+
+def fitting(name: str, method: Method) -> str:
+    """Overfitting, a plateau or a loss still falling: over all seeds, from medians of windows."""
+    found = evidence.fits(method)
+    lost = [fit for fit in found if fit.verdict == "diverged"]
+    if lost:
         return (
-            f"The {name} model overfits after epoch {epoch[lowest]:.0f}: from there its training loss goes on falling, "
-            f"{ends}, while the validation loss rises from {figures.loss(validation[lowest])} to "
-            f"{figures.loss(validation[last])} at epoch {epoch[last]:.0f}. Stopping at epoch {epoch[lowest]:.0f} "
-            "would have kept the lower validation loss."
+            f"The {name} model's loss is not a number from epoch {min(fit.lowest for fit in lost)} in "
+            f"{len(lost)} of {figures.plural(len(found), 'seed')}: that training diverged."
         )
-    before = float(validation[-2 * tenth : -tenth].mean()) if len(epoch) >= 2 * tenth else late
-    if late < 0.99 * before:
+    verdicts = {fit.verdict for fit in found}
+    epochs = method.history["loss"].shape[1]
+    w = evidence.window(epochs)
+    lowest = estimators.summary([fit.lowest for fit in found])
+    where = f"epoch {lowest.low:.0f}" if lowest.low == lowest.high else f"epochs {lowest.low:.0f} to {lowest.high:.0f}"
+    minimum, end, before = (
+        ranged("loss", estimators.summary([getattr(fit, part) for fit in found]))
+        for part in ("minimum", "end", "before")
+    )
+    training, accuracy = (
+        [ranged(measure, estimators.summary([getattr(fit, part)[i] for fit in found])) for i in (0, 1)]
+        for part, measure in (("training", "loss"), ("accuracy", "accuracy"))
+    )
+    means = f"Medians of {figures.plural(w, 'epoch')}" + (
+        f", over {figures.plural(len(found), 'seed')}" if len(found) > 1 else ""
+    )
+    lead = {
+        frozenset({"overfits"}): f"The {name} model overfits after {where}",
+        frozenset(
+            {"improves"}
+        ): f"The {name} model still improves at epoch {epochs}; longer training may lower its loss",
+        frozenset({"level"}): f"The {name} model's validation loss has levelled off",
+    }.get(frozenset(verdicts))
+    if lead is None:
+        words = {"overfits": "overfits", "improves": "still improves", "level": "has levelled off"}
+        counts = [
+            f"{words[verdict]} in {sum(fit.verdict == verdict for fit in found)}"
+            for verdict in words
+            if verdict in verdicts
+        ]
+        lead = f"The seeds of the {name} model disagree: it {figures.listed(counts)} of {len(found)}"
+    if verdicts == {"improves"}:
         return (
-            f"The {name} model still improves at epoch {epoch[last]:.0f}: the mean validation loss is "
-            f"{figures.loss(before)} over epochs {epoch[-2 * tenth]:.0f} to {epoch[-tenth - 1]:.0f} and "
-            f"{figures.loss(late)} over epochs {epoch[-tenth]:.0f} to {epoch[last]:.0f}. Longer training may lower it "
-            "further."
-            if tenth > 1
-            else f"The {name} model still improves at epoch {epoch[last]:.0f}: its validation loss falls from "
-            f"{figures.loss(before)} to {figures.loss(late)} with the last epoch. Longer training may lower it further."
+            f"{lead}. {means}: validation loss {before} before and {end} at the end, validation accuracy {accuracy[1]}, "
+            f"training loss {training[1]}."
         )
     return (
-        f"The {name} model's validation loss has levelled off: its lowest is {figures.loss(validation[lowest])} at "
-        f"epoch {epoch[lowest]:.0f}, the mean of the last {figures.plural(tenth, 'epoch')} {figures.loss(late)}, "
-        f"no more than its wavering between epochs. The training loss ends at {figures.loss(training[last])}."
+        f"{lead}. {means}: the lowest validation loss is {minimum}, at {where}, and the last {end}; the training loss "
+        f"goes from {training[0]} there to {training[1]}, the validation accuracy from {accuracy[0]} to {accuracy[1]}."
     )
 
 
 def selection(exercise: Exercise) -> str:
-    """Why the winning trial's own score flatters it."""
+    """Why the winning trial's own score flatters it, beside the same configuration trained again."""
     completed = [trial for trial in exercise.trials if trial.status == "COMPLETED"]
     if exercise.best is None or len(completed) < 2:
         return ""
-    measured = figures.metric(exercise.objective, exercise.best.score)
+    objective = exercise.objective
     extreme = "largest" if exercise.maximise else "smallest"
-    images = figures.count(exercise.data["validation"])
-    configurations = len(last_of_each(completed))
+    configurations = len(evidence.last_of_each(completed))
     several = f", from {configurations} configurations," if configurations != len(completed) else ""
     text = (
-        f"The winning trial's {figures.words(exercise.objective)}, {measured}, is the {extreme} of "
-        f"{figures.plural(len(completed), 'trial')}{several} on the same {images} validation images. Being chosen for "
-        "that, it is an optimistic estimate"
+        f"The winning trial's {figures.words(objective)}, {figures.metric(objective, exercise.best.score)}, is the "
+        f"{extreme} of {figures.plural(len(completed), 'trial')}{several} on the same "
+        f"{figures.count(exercise.data['validation'])} validation images, each at its best epoch. Being chosen for that, "
+        "it is an optimistic estimate"
     )
     if exercise.final is None:
         return f"{text}; the test images have not been read."
-    tuned = exercise.final.methods["tuned"].figures["test_accuracy"]
-    return f"{text}; the test accuracy, {figures.percent(tuned)}, is not, since nothing was chosen by it."
-
-
-def last_of_each(trials: Sequence[Trial]) -> list[Trial]:
-    """Each configuration once, at its longest training: without the trials that another one continued."""
-    continued = {trial.promoted_from for trial in trials}
-    return [trial for trial in trials if trial.trial_id not in continued]
+    tuned = exercise.final.methods["tuned"]
+    tested = ranged("accuracy", evidence.over_seeds(tuned, "test_accuracy"))
+    if objective not in ("val_accuracy", "val_loss") or tuned.hyperparameters != exercise.best.hyperparameters:
+        return f"{text}. The test accuracy, {tested}, is of images that nothing was chosen by."
+    last, best = (ranged(objective, evidence.over_seeds(tuned, name)) for name in (objective, f"best_{objective}"))
+    return (
+        f"{text}. The same configuration, trained again for {figures.plural(exercise.final.epochs, 'epoch')} with "
+        f"{figures.plural(tuned.repeats, 'fresh seed')}, has {last} at its last epoch on those images and {best} at its "
+        f"best one, which is chosen by them too. The test accuracy, {tested}, is of images that nothing was chosen by."
+    )
 
 
 def sweep_finding(sweep: Sweep) -> str:
-    """What a sweep says in short: its best value, and which others its seeds tell apart from that."""
-    name, values, accuracy = figures.words(sweep.name), _values(sweep), sweep.measures["val_accuracy"]
-    means = _means(sweep, "val_accuracy")
-    if not np.isfinite(means).any():
-        return f"Sweep over {name}: no training ended with a finite validation accuracy."
-    best = int(np.nanargmax(means))
-    rest = [i for i in range(len(values)) if i != best and np.isfinite(means[i])]
+    """What a sweep says in short: its best value, which others its seeds tell apart from that, which cost less."""
+    name, values = figures.words(sweep.name), _values(sweep)
+    compared = evidence.compared(sweep)
+    lost = [f"{values[i]} ({n} of {len(sweep.measures['loss'][i])})" for i, n in sorted(compared.lost.items())]
+    out = f" No candidates, since trainings with them diverged or failed: {figures.listed(lost)}." if lost else ""
+    if not compared.order:
+        return f"Sweep over {name}: no value ended with a finite validation accuracy in every seed.{out}"
+    best, *rest = compared.order
+    seeds = len(sweep.measures["val_accuracy"][best])
     span = f" after {figures.plural(sweep.epochs, 'epoch')}" if sweep.epochs else ""
-    mean = "mean " if max(len(group) for group in accuracy) > 1 else ""
     top = (
-        f"Sweep over {name}: the {mean}validation accuracy{span} is largest at {values[best]}, "
-        f"{figures.percent(means[best])}."
+        f"Sweep over {name}: the {'mean ' if seeds > 1 else ''}validation accuracy{span} is largest at {values[best]}, "
+        f"{figures.percent(_means(sweep, 'val_accuracy')[best])}."
     )
-    deviation, freedom = pooled_deviation(accuracy)
     if not rest:
-        return f"{top} No other value has one."
-    if not freedom:
-        return f"{top} With one seed a value this cannot be told apart from the chance of a seed."
-    seeds = figures.plural(max(len(group) for group in accuracy), "seed")
-    apart = [i for i in rest if told_apart(accuracy[best], accuracy[i], deviation, freedom)]
-    close = [i for i in rest if i not in apart]
+        return f"{top}{out}"
+    if not compared.freedom:
+        return f"{top} With one seed a value this cannot be told apart from the chance of a seed.{out}"
+    close, told = [values[i] for i in rest if i not in compared.worse], [values[i] for i in compared.worse]
+    by = f"by {figures.plural(seeds, 'seed')}"
     if not close:
-        return f"{top} It is told apart from every other value by {seeds}."
-    if not apart:
-        return f"{top} It is not told apart from any other value by {seeds}."
+        text = f"{top} It is told apart from every other value {by}."
+    elif not told:
+        text = f"{top} It is not told apart from any other value {by}."
+    else:
+        text = f"{top} Not told apart from it {by}: {figures.listed(close)}. Worse: {figures.listed(told)}."
+    cheap = [_cost(sweep, i) for i in evidence.cheaper_ties(sweep, compared)]
+    ties = f" As good as these seeds can tell, and cheaper: {figures.listed(cheap)}." if cheap else ""
+    return f"{text}{ties}{out}"
+
+
+def _cost(sweep: Sweep, i: int) -> str:
+    parts = []
+    if sweep.parameters and math.isfinite(sweep.parameters[i]) and len(set(sweep.parameters)) > 1:
+        parts.append(figures.plural(int(sweep.parameters[i]), "weight"))
+    seconds = estimators.summary(sweep.measures["seconds_per_epoch"][i]).median
+    if math.isfinite(seconds):
+        parts.append(f"{figures.duration(seconds)} an epoch")
+    return f"{figures.value(sweep.values[i])} ({', '.join(parts)})" if parts else figures.value(sweep.values[i])
+
+
+def side_by_side(exercise: Exercise, sweep: Sweep) -> str:
+    """One answer to 'which value is best' from the sweep and the search; empty where the search chose none."""
+    if exercise.best is None or sweep.name not in exercise.best.hyperparameters:
+        return ""
+    compared = evidence.compared(sweep)
+    if not compared.order:
+        return ""
+    found, name = exercise.best.hyperparameters[sweep.name], figures.words(sweep.name)
+    best = sweep.values[compared.order[0]]
+    origin = NAMES.get(sweep.origin, sweep.origin)
+    if found == best:
+        return (
+            f"Which {name}? {figures.value(best)}: the sweep's best value, and that of the search's best configuration."
+        )
+    tied = [sweep.values[i] for i in compared.order if i not in compared.worse]
+    settings = f"in a configuration whose other values are not the {origin} model's"
+    if found in tied:
+        return (
+            f"Which {name}? {figures.value(found)} of the search's best configuration or {figures.value(best)} of the "
+            "sweep: the sweep does not tell the two apart."
+        )
+    if found in sweep.values:
+        return (
+            f"Which {name}? It depends on the rest: {figures.value(best)} with the {origin} model's other values, where "
+            f"{figures.value(found)} is worse; {figures.value(found)} was in the best configuration of the search, {settings}."
+        )
     return (
-        f"{top} Not told apart from it by {seeds}: {figures.listed([values[i] for i in close])}. "
-        f"Worse: {figures.listed([values[i] for i in apart])}."
+        f"Which {name}? {figures.value(best)} of the values swept; the search's best configuration has "
+        f"{figures.value(found)}, which the sweep did not try, {settings}."
     )
 
 
 def sweep_details(sweep: Sweep) -> str:
-    """The figures behind a sweep's finding: the lead over the runner-up, the loss, the cost, what diverged."""
-    values, accuracy = _values(sweep), sweep.measures["val_accuracy"]
+    """The figures behind a sweep's finding: the lead over the runner-up, the loss, the cost."""
+    values, compared = _values(sweep), evidence.compared(sweep)
     means, losses, seconds = (_means(sweep, measure) for measure in ("val_accuracy", "loss", "seconds_per_epoch"))
     sentences = []
-    if np.isfinite(means).sum() > 1:
-        best, second = (int(i) for i in np.argsort(-np.nan_to_num(means, nan=-math.inf), kind="stable")[:2])
-        lead = means[best] - means[second]
-        deviation, freedom = pooled_deviation(accuracy)
+    if len(compared.order) > 1:
+        best, second = compared.order[:2]
         noise = ""
-        if freedom and deviation > 0:
-            error = deviation * math.sqrt(sum(1 / np.isfinite(accuracy[i]).sum() for i in (best, second)))
-            noise = f", {lead / error:.1f} standard errors (standard deviation between seeds: {_points(deviation)})"
-        sentences.append(f"The lead over the second, {values[second]}, is {_points(lead)}{noise}.")
+        if compared.freedom and compared.deviation > 0:
+            noise = (
+                f" (standard deviation of a training, the seeds' common part taken out: {_points(compared.deviation)})"
+            )
+        sentences.append(
+            f"The lead over the second, {values[second]}, is {_points(means[best] - means[second])}{noise}."
+        )
     if np.isfinite(losses).sum() > 1:
         low = int(np.nanargmin(losses))
         sentences.append(f"The final training loss is lowest at {values[low]} ({figures.loss(losses[low])}).")
     if np.isfinite(seconds).sum() > 1:
         fast, slow = int(np.nanargmin(seconds)), int(np.nanargmax(seconds))
         sentences.append(
-            f"An epoch takes {figures.duration(seconds[fast])} at {values[fast]} and "
+            f"An epoch, once compiled, takes {figures.duration(seconds[fast])} at {values[fast]} and "
             f"{figures.duration(seconds[slow])} at {values[slow]}."
         )
-    lost = [values[i] for i, group in enumerate(accuracy) if not np.isfinite(group).all()]
-    if lost:
-        sentences.append(f"Trainings that diverged are left out of the means ({figures.listed(lost)}).")
     return " ".join(sentences)
 
 
@@ -330,8 +397,8 @@ def _values(sweep: Sweep) -> list[str]:
     return [figures.value(value) for value in sweep.values]
 
 
-def _means(sweep: Sweep, measure: str) -> Floats:
-    return np.array([mean_and_deviation(group)[0] for group in sweep.measures[measure]])
+def _means(sweep: Sweep, measure: str) -> estimators.Floats:
+    return np.array([estimators.mean_and_deviation(group)[0] for group in sweep.measures[measure]])
 
 
 def not_tested(exercise: Exercise) -> list[str]:
@@ -345,7 +412,7 @@ def not_tested(exercise: Exercise) -> list[str]:
         )
     if tried:
         limits.append(
-            f"The search tried {figures.plural(len(last_of_each(tried)), 'configuration')} of its space, one seed "
+            f"The search tried {figures.plural(len(evidence.last_of_each(tried)), 'configuration')} of its space, one seed "
             "each; better ones may lie between or outside the values tried."
         )
     for origin in sorted({sweep.origin for sweep in exercise.sweeps}):
@@ -353,8 +420,8 @@ def not_tested(exercise: Exercise) -> list[str]:
         vary, hold = ("sweep over {} varies", "holds") if len(swept) == 1 else ("sweeps over {} vary", "hold")
         limits.append(
             f"The {vary.format(figures.listed(swept))} one hyper-parameter and {hold} the others at the "
-            f"{NAMES.get(origin, origin)} model's values; how hyper-parameters act together was not tested, and "
-            "comparisons within a sweep are not corrected for their number."
+            f"{NAMES.get(origin, origin)} model's values; how hyper-parameters act together was not tested. "
+            "Comparisons within a sweep are corrected for the number of its values, not for the number of sweeps."
         )
     limits.append(
         f"One split into {figures.count(exercise.data['train'])} training and "
@@ -375,29 +442,26 @@ def lab_discussion(exercises: Sequence[Exercise]) -> list[str]:
     if not finished:
         return []
     paragraphs = []
-    groups: dict[str, list[str]] = {"tuned": [], "start": [], "neither": []}
+    groups: dict[str, list[str]] = {"tuned": [], "start": [], "": []}
     for exercise, final in finished:
-        clear = math.isfinite(final.p_value) and final.p_value < 0.05
-        winner = "tuned" if final.only_tuned_right > final.only_start_right else "start"
-        groups[winner if clear else "neither"].append(f"'{exercise.title}'")
+        groups[_apart(evidence.accuracies(final)[1])].append(f"'{exercise.title}'")
     verdicts = {
-        "tuned": "The tuned model is distinguishably more accurate than the starting model on the test images in {}.",
-        "start": "The starting model is distinguishably more accurate than the tuned model in {}.",
-        "neither": "The test images do not tell the two models apart in {}.",
+        "tuned": "The tuned model is more accurate than the starting model on the test images in {}.",
+        "start": "The starting model is more accurate than the tuned model in {}.",
+        "": "The two models are not told apart in {}.",
     }
     texts = [text.format(figures.listed(groups[group])) for group, text in verdicts.items() if groups[group]]
-    paragraphs.append(" ".join(texts) + " The test is the exact McNemar test at the 5 % level, exercise by exercise.")
+    paragraphs.append(" ".join(texts) + " Each by the 95 % interval of the difference over seeds and images.")
     for (a, final_a), (b, final_b) in pairwise(finished):
-        if a.task != b.task or a.classes != b.classes:
+        if a.task != b.task or a.classes != b.classes or not np.array_equal(final_a.labels, final_b.labels):
             continue
-        one, other = final_a.methods["tuned"], final_b.methods["tuned"]
-        apart = one.interval[1] < other.interval[0] or other.interval[1] < one.interval[0]
+        right = {"a": final_a.right()["tuned"], "b": final_b.right()["tuned"]}
+        intervals, difference = estimators.accuracy_intervals(right)
+        assert difference is not None
         paragraphs.append(
             f"'{a.title}' and '{b.title}' answer the same question on the same test images: tuned, they reach "
-            f"{figures.percent(one.figures['test_accuracy'])} ({figures.interval(*one.interval)}) and "
-            f"{figures.percent(other.figures['test_accuracy'])} ({figures.interval(*other.interval)}). "
-            f"The 95 % intervals {'do not overlap' if apart else 'overlap'}; a test that pairs their answers was not "
-            "run."
+            f"{figures.percent(intervals['a'].value)} and {figures.percent(intervals['b'].value)} on average. The "
+            f"difference, {_change(difference)}, {'leaves out' if _apart(difference) else 'holds'} zero."
         )
     tasks = {exercise.task: (exercise, final.majority_accuracy) for exercise, final in finished}
     if len(tasks) > 1:

@@ -1,0 +1,166 @@
+"""What a results folder's numbers support, as numbers: the report's sentences and plots are made from this alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.report import estimators
+from search.report.estimators import BlockComparison, Floats, Interval, Summary
+from search.results import Final, Method, Sweep, Trial
+
+NEAR = 0.01  # of a loss: closer to its minimum than this it is at its minimum
+RISEN = 0.02  # of a loss: a smaller rise is no overfitting
+SURE = 0.999
+
+Verdict = Literal["diverged", "overfits", "improves", "level"]
+
+
+def accuracies(final: Final) -> tuple[dict[str, Interval], Interval]:
+    """95 % intervals of each method's mean test accuracy, and of tuned minus start, over seeds and images."""
+    intervals, difference = estimators.accuracy_intervals(final.right())
+    assert difference is not None
+    return intervals, difference
+
+
+def over_seeds(method: Method, measure: str) -> Summary:
+    """A measure's median and range over the seeds of a method."""
+    return estimators.summary(method.seeds[measure])
+
+
+def confusions(final: Final, method: Method, classes: int) -> NDArray[np.int64]:
+    """Counts of test images by true (row) and answered class, a matrix a network (s, classes, classes)."""
+    predicted = method.predicted()
+    counts = np.zeros((len(predicted), classes, classes), np.int64)
+    for matrix, answers in zip(counts, predicted, strict=True):
+        np.add.at(matrix, (final.labels, answers), 1)
+    return counts
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far a method's networks may be believed: medians and ranges over seeds.
+
+    Attributes:
+        error: expected calibration error.
+        sure_errors: of each network's errors, the share made with a confidence above SURE.
+        sure: of all answers, the share given with a confidence above SURE.
+    """
+
+    error: Summary
+    sure_errors: Summary
+    sure: Summary
+
+
+def calibration(final: Final, method: Method) -> Calibration:
+    """The calibration of a method's networks on the test images."""
+    confidence, right = method.confidence(), method.predicted() == final.labels
+    errors = [estimators.expected_calibration_error(c, r) for c, r in zip(confidence, right, strict=True)]
+    sure = confidence > SURE
+    shares = [float(s[~r].mean()) if not r.all() else np.nan for s, r in zip(sure, right, strict=True)]
+    return Calibration(estimators.summary(errors), estimators.summary(shares), estimators.summary(sure.mean(axis=1)))
+
+
+def binary(final: Final, method: Method) -> dict[str, Summary] | None:
+    """Precision, recall, F1 and the areas of each network over two classes; None where the images have one class."""
+    positive = final.labels == 1
+    if positive.all() or not positive.any():
+        return None
+    measured = [estimators.binary_measures(positive, outputs[:, 0]) for outputs in method.outputs]
+    return {name: estimators.summary([each[name] for each in measured]) for name in measured[0]}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What one training's curves say, in medians of windows, so that a spike is no trend.
+
+    Attributes:
+        lowest: the lowest epoch of the window with the lowest median validation loss; of a diverged one, where it did.
+        minimum, end, before: median validation losses of that window, of the last and of the one before it.
+        training: median training loss of the window at the minimum and of the last.
+        accuracy: median validation accuracy of the window at the minimum and of the last.
+    """
+
+    verdict: Verdict
+    lowest: int
+    minimum: float
+    end: float
+    before: float
+    training: tuple[float, float]
+    accuracy: tuple[float, float]
+
+
+def window(epochs: int) -> int:
+    """The epochs of a window: a tenth of the training, at most ten."""
+    return max(1, min(10, epochs // 10))
+
+
+def fits(method: Method) -> list[Fit]:
+    """One :class:`Fit` a seed."""
+    columns = [method.history[name] for name in ("loss", "val_loss", "val_accuracy")]
+    return [_fit(*curves) for curves in zip(*columns, strict=True)]
+
+
+def _fit(training: Floats, validation: Floats, accuracy: Floats) -> Fit:
+    epochs, w = len(validation), window(len(validation))
+    finite = np.isfinite(training) & np.isfinite(validation)
+    if not finite.all():
+        bad = int(np.flatnonzero(~finite)[0]) + 1
+        return Fit("diverged", bad, np.nan, np.nan, np.nan, (np.nan, np.nan), (np.nan, np.nan))
+    trained, losses, right = (estimators.rolling_median(curve, w) for curve in (training, validation, accuracy))
+    lowest = int(losses.argmin())
+    end, before, minimum = float(losses[-1]), float(losses[max(0, len(losses) - 1 - w)]), float(losses[lowest])
+    # How much a window's median wavers: the typical distance of an epoch from the median of its window.
+    middles = validation[(w - 1) // 2 : (w - 1) // 2 + len(losses)]
+    wavering = 1.4826 * float(np.median(np.abs(middles - losses)[-5 * w :]))
+    verdict: Verdict = "level"
+    if end - minimum > max(RISEN * minimum, 3 * wavering) and trained[-1] < trained[lowest]:
+        verdict = "overfits"
+    elif end < (1 - NEAR) * before and end <= (1 + NEAR) * minimum and before - end > wavering and epochs >= 2 * w > 1:
+        verdict = "improves"
+    return Fit(
+        verdict,
+        lowest + int(validation[lowest : lowest + w].argmin()) + 1,
+        minimum,
+        end,
+        before,
+        (float(trained[lowest]), float(trained[-1])),
+        (float(right[lowest]), float(right[-1])),
+    )
+
+
+def last_of_each(trials: Sequence[Trial]) -> list[Trial]:
+    """Each configuration once, at its longest training: without the trials that another one continued."""
+    continued = {trial.promoted_from for trial in trials}
+    return [trial for trial in trials if trial.trial_id not in continued]
+
+
+def compared(sweep: Sweep) -> BlockComparison:
+    """The values of a sweep by validation accuracy, over the seeds that all of them share."""
+    most = max(len(group) for group in sweep.measures["val_accuracy"])
+    table = np.full((len(sweep.values), most), np.nan)
+    for row, group in zip(table, sweep.measures["val_accuracy"], strict=True):
+        row[: len(group)] = group
+    return estimators.compare_blocks(table)
+
+
+def cheaper_ties(sweep: Sweep, comparison: BlockComparison) -> list[int]:
+    """The values not told apart from the best that cost less: fewer weights, or as many and a shorter epoch (by 10 %)."""
+    if len(comparison.order) < 2 or not comparison.freedom:
+        return []
+    best = comparison.order[0]
+    seconds = [estimators.summary(group).median for group in sweep.measures["seconds_per_epoch"]]
+    found = []
+    for i in comparison.order[1:]:
+        if i in comparison.worse:
+            continue
+        if sweep.parameters and sweep.parameters[i] != sweep.parameters[best]:
+            if sweep.parameters[i] < sweep.parameters[best]:
+                found.append(i)
+        elif seconds[i] < 0.9 * seconds[best]:
+            found.append(i)
+    return found
