@@ -44,7 +44,7 @@ def main() -> None:
     import search.workers.runtime  # noqa: F401  (one thread)
     from search.lab import data, exercise
     from search.training import checkpoint, compiled
-    from search.training.trial import build
+    from search.workers.trial import build
 
     lab = exercise.load(script("multiclass"))
     images, task = data.load(), data.TASKS[lab.task]

@@ -107,7 +107,7 @@ def serve(connection: Any, prepare: Prepare, one_core: bool) -> None:
 
 def keras_model(cell: Cell) -> Any:
     from search.lab import exercise
-    from search.training.trial import build
+    from search.workers.trial import build
 
     values = {"batch_size": cell.batch, "optimizer": cell.optimizer, "learning_rate": cell.learning_rate}
     values |= {"units": cell.hidden[0]} if cell.exercise == "hidden" else {"layers": len(cell.hidden)}

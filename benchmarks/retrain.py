@@ -59,7 +59,7 @@ def train(exercise_name: str, side: str, epochs: int, seed: int) -> tuple[float,
         import search.workers.runtime  # noqa: F401  (one thread)
     from search.lab import data, exercise
     from search.training import compiled
-    from search.training.trial import build
+    from search.workers.trial import build
 
     lab = exercise.load(script(exercise_name))
     images, task = data.load(), data.TASKS[lab.task]

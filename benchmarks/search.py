@@ -121,10 +121,10 @@ def describe_space(exercise_name: str) -> list[dict[str, Any]]:
     """The exercise's space for a process that does not import TensorFlow."""
     import search.workers.runtime  # noqa: F401
     from search.lab import exercise
-    from search.oracles import hyperband
+    from search.oracles import space
 
     described = []
-    for hp in hyperband.search_space(exercise.load(script(exercise_name)).hypermodel()).space:
+    for hp in space.search_space(exercise.load(script(exercise_name)).hypermodel()).space:
         config = hp.get_config()
         limits = {"values": list(hp.values)} if "values" in config else {"low": hp.min_value, "high": hp.max_value}
         when = [[condition.name, list(condition.values)] for condition in hp.conditions]

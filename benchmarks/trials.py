@@ -65,15 +65,16 @@ def driver(quick: bool) -> int:
     import search.workers.runtime  # noqa: F401
     from search import study
     from search.lab import exercise
-    from search.oracles import hyperband
-    from search.training.trial import Outcome
+    from search.oracles import random_search
+    from search.oracles import space as spaces
+    from search.workers.trial import Outcome
 
     trials, block = (400, 100) if quick else (10_000, 1000)
     from keras_tuner import Objective  # which search.runtime has imported quietly
 
-    space = hyperband.search_space(exercise.load(script("hidden")).hypermodel())
+    space = spaces.search_space(exercise.load(script("hidden")).hypermodel())
     objective = Objective("val_accuracy", "max")
-    oracle = hyperband.RandomSearchOracle(
+    oracle = random_search.RandomSearchOracle(
         max_trials=trials, epochs=9, objective=objective, seed=0, hyperparameters=space
     )
     metrics = ("accuracy", "loss", "val_accuracy", "val_loss")
@@ -116,8 +117,9 @@ def workers(quick: bool) -> int:
 
     import search.workers.runtime  # noqa: F401
     from search import study
-    from search.lab import data, exercise
+    from search.lab import data, exercise, session
     from search.oracles import hyperband
+    from search.oracles import space as spaces
     from search.workers.local import LocalPool
 
     least, early = (20, 10) if quick else (1000, 100)
@@ -132,8 +134,9 @@ def workers(quick: bool) -> int:
             arrays = {"x_train": images.images[kept], "y_train": images.labels[kept]}
             np.savez(small, **arrays, x_test=images.images[:1000], y_test=images.labels[:1000])
             made = exercise.load(script(name))
-            space = hyperband.search_space(made.hypermodel())
-            pool = LocalPool(2, script(name), str(small))
+            space = spaces.search_space(made.hypermodel())
+            pool = LocalPool(2, Path(folder))
+            pool.begin(session.problem(made, data.load(str(small))))
             recording = Recording(pool)
             memory: dict[int, tuple[float, list[float]]] = {}
             ended = itertools.count(1)

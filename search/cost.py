@@ -10,8 +10,8 @@ from search.errors import RequestError
 from search.lab import data
 from search.lab.session import Session
 from search.training import compiled
-from search.training.trial import Job, Outcome
-from search.workers.local import Workers, run_all
+from search.workers.base import Workers, run_all
+from search.workers.trial import Job, Outcome
 
 
 @dataclass(frozen=True)

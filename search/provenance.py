@@ -42,12 +42,12 @@ def changes(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [_change(key, earlier.get(key), now[key]) for key in now if earlier.get(key) != now[key]]
 
 
-def source_sha256(script: Path) -> str:
-    """A digest of the code that decides a result: the exercise and this package."""
+def source_sha256(script: Path | None = None) -> str:
+    """A digest of the code that decides a result: the exercise, if any, and this package."""
     digest = hashlib.sha256()
     package = Path(__file__).parent
     for name, path in [
-        (script.name, script),
+        *([] if script is None else [(script.name, script)]),
         *((str(path.relative_to(package)), path) for path in sorted(package.rglob("*.py"))),
     ]:
         digest.update(name.encode() + b"\0" + path.read_bytes())

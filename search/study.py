@@ -17,9 +17,10 @@ import numpy as np
 
 from search import files, provenance
 from search.errors import RequestError, WorkError, first_line
+from search.oracles.base import holding
 from search.oracles.space import own_values
-from search.training.trial import Job, Outcome
-from search.workers.local import Losses, Workers, result
+from search.workers.base import DeadWorkers, Workers, result
+from search.workers.trial import Job, Outcome
 
 SECONDS_BETWEEN_PROJECTS = 2.0  # or more, so that it stays within 1 % of the time however long the search
 
@@ -58,16 +59,29 @@ def search(
         seed: the trials' seeds derive from it.
         watch: called after each trial.
         known: the outcomes of trials that have ended before, from :func:`known_outcomes`.
-        xla_break_even: see :class:`search.training.trial.Job`.
+        xla_break_even: see :class:`search.workers.trial.Job`.
 
     Raises:
         RequestError: the known outcomes are of another search; nothing is written.
         WorkError: the disk is full, the folder cannot be written, or no worker starts.
     """
+    with holding(oracle):
+        _search(oracle, workers, folder, seed, watch, known, xla_break_even)
+
+
+def _search(
+    oracle: Any,
+    workers: Workers,
+    folder: Path,
+    seed: int,
+    watch: Callable[[Told], None],
+    known: Mapping[str, Known] | None,
+    xla_break_even: float | None,
+) -> None:
     project = folder / "search"
     oracle._set_project_dir(str(folder), "search")
     left = dict(known or {})
-    losses: dict[str, Losses] = {}
+    losses: dict[str, DeadWorkers] = {}
     running: dict[Future[Outcome], Any] = {}
     slots = [f"worker{i}" for i in range(workers.size + workers.ahead)]
     next_write = 0.0
@@ -90,7 +104,7 @@ def search(
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 trial = running.pop(future)
-                outcome = result(future, losses.setdefault(trial.trial_id, Losses()))
+                outcome = result(future, losses.setdefault(trial.trial_id, DeadWorkers()))
                 if outcome is None:
                     running[workers.submit(_job(oracle, trial, project, seed, xla_break_even))] = trial
                     continue
@@ -186,6 +200,7 @@ def _job(oracle: Any, trial: Any, project: Path, seed: int, xla_break_even: floa
         seed=(seed, int(origin.trial_id)),
         epochs=values.get("tuner/epochs", milestones[-1]),
         milestones=milestones,
+        initial_epoch=values.get("tuner/initial_epoch", 0),
         state=_state_path(project, trial.trial_id),
         resume_from=None if past is None else _state_path(project, past),
         xla_break_even=xla_break_even,
@@ -211,13 +226,23 @@ def _tell(oracle: Any, trial: Any, outcome: Outcome) -> None:
         if not np.isfinite(score).any():
             outcome = Outcome(False, message=f"diverged: {objective} is never a number", seconds=outcome.seconds)
     oracle.trials[trial.trial_id].metrics.update("seconds", outcome.seconds)
+    if outcome.space is not None:
+        declare(trial.hyperparameters, outcome.space)
     trial.status = "COMPLETED" if outcome.completed else "FAILED"
     trial.message = outcome.message or None
     oracle.end_trial(trial)
 
 
+def declare(hyperparameters: Any, found: Any) -> None:
+    """Adds what ``build`` and ``fit`` have declared in ``found`` to a trial's ``HyperParameters``, with its values."""
+    new = [hp for hp in found.space if not hyperparameters._exists(hp.name, hp.conditions)]
+    hyperparameters.merge(new)
+    hyperparameters.values |= {hp.name: found.values[hp.name] for hp in new if hp.name in found.values}
+
+
 def _tell_again(oracle: Any, trial: Any, known: Known) -> None:
-    if known.values != trial.hyperparameters.values:
+    asked = trial.hyperparameters.values
+    if {name: known.values.get(name) for name in asked} != asked:
         raise RequestError(
             f"trial {trial.trial_id} was {own_values(known.values)} and would now be "
             f"{own_values(trial.hyperparameters.values)}: the space, the seed or the library changed; use --fresh"
@@ -276,5 +301,6 @@ def _known(state: Any, objective: str) -> Known:
     if not isinstance(trial.message, str | None):
         raise TypeError(f"its message is {trial.message!r}")
     return Known(
-        dict(trial.hyperparameters.values), Outcome(completed, history, seconds=seconds, message=trial.message or "")
+        dict(trial.hyperparameters.values),
+        Outcome(completed, history, seconds=seconds, message=trial.message or "", space=trial.hyperparameters),
     )

@@ -20,10 +20,10 @@ import numpy as np
 import pytest
 
 from search import files
-from search.errors import WorkError
-from search.training.trial import Job, Outcome
 from search.workers import local as local_workers
-from search.workers.local import LocalPool, Losses, WorkerLost, result
+from search.workers.base import DeadWorkers, WorkerLost, result
+from search.workers.local import LocalPool
+from search.workers.trial import Job, Outcome
 from tests.conftest import NEURON, ROOT, command, run, write_exercise
 from tests.faults import START, Preloaded, Storm, ended, family, header, logged_exercise, none_left, trained, trials
 
@@ -520,14 +520,16 @@ TRAIN = """
 import sys
 from pathlib import Path
 import search.workers.runtime
-from search.training.trial import Job, Trainer
+from search.lab import data as labs, exercise, session
+from search.workers.trial import Job, run
 from search.training import compiled as trainers
 script, data, folder, epochs, *kinds = sys.argv[1:]
-trainer = Trainer(Path(script), data)
+problem = session.problem(exercise.load(Path(script)), labs.load(data))
 for kind in kinds:
     values = {"optimizer": kind.split()[0], "kind": kind.split()[1], "batch_size": 512}
     state, last = (Path(folder, kind, f"{reached}.npz") for reached in (epochs, 1))
-    outcome = trainer.run(Job("t", values, (0, 7), int(epochs), (1, 3), state, last, xla_break_even=90.0))
+    job = Job("t", values, (0, 7), int(epochs), (1, 3), state, last, int(epochs) // 3, xla_break_even=90.0)
+    outcome = run(problem, job)
     through_xla = any(program._xla for program in trainers._programs.values())
     assert through_xla == (epochs == "3"), "XLA trains the second stretch of the plain one, which is the first"
     assert outcome.completed and not outcome.message, outcome
@@ -630,8 +632,13 @@ def test_a_worker_killed_while_it_starts_is_replaced(small_data, tmp_path):
 
 def test_a_search_whose_workers_never_start_ends_and_says_so(small_data, tmp_path):
     script = write_exercise(tmp_path, NEURON)
-    harm = "import multiprocessing, os\nif multiprocessing.parent_process():\n    os.abort()\n"
-    script.write_text(harm + script.read_text())
+    custom = tmp_path / "custom" / "sitecustomize.py"  # of the server that forks the workers
+    custom.parent.mkdir()
+    custom.write_text(
+        "import os, sys\nif 'forkserver' in str(sys.orig_argv):\n    os.register_at_fork(after_in_child=os.abort)"
+    )
+    path = f"import os\nos.environ['PYTHONPATH'] = {str(custom.parent)!r} + ':' + os.environ['PYTHONPATH']\n"
+    script.write_text(path + script.read_text())
     out = run(script, "search", *BUDGET, "--workers", 1, "--data", small_data, status=1)
     assert "no worker can be started: the worker died while it started (SIGABRT)" in out.splitlines()[-1]
 
@@ -642,7 +649,7 @@ def test_deaths_while_starting_use_up_no_retry():
         future.set_exception(WorkerLost("the worker died", starting))
         return future
 
-    losses = Losses()
+    losses = DeadWorkers()
     assert [result(lost(starting), losses) for starting in (True, True, True, False, False)] == [None] * 5
     assert result(lost(False), losses).message == "the worker died, 3 times"
 
@@ -752,7 +759,7 @@ def test_a_free_worker_takes_the_oldest_job_whose_program_it_has(monkeypatch, ne
         futures[name].result(timeout=30)
 
     monkeypatch.setattr(local_workers, "_Worker", Worker)
-    pool, futures = LocalPool(2, neuron, None), {}
+    pool, futures = LocalPool(2, tmp_path), {}
     for name in may_end:
         submit(name)
         while name in ("tanh", "relu") and [name] not in ran.values():
@@ -761,14 +768,6 @@ def test_a_free_worker_takes_the_oldest_job_whose_program_it_has(monkeypatch, ne
         end(name)
     pool.close()
     assert sorted(ran.values()) == [["relu", "relu again"], ["tanh", "tanh again", "gelu"]]
-
-
-def test_data_that_changes_under_a_search_is_refused_by_a_worker_that_starts(neuron, small_data, tmp_path):
-    pool = LocalPool(1, neuron, str(small_data), data_sha256="of other images")
-    job = Job("one", {"batch_size": 128}, (0, 1), 1, (1,), tmp_path / "state.npz")
-    with pytest.raises(WorkError, match="changed since this command began"):
-        pool.submit(job).result(timeout=60)
-    pool.close()
 
 
 # Security
@@ -825,9 +824,9 @@ import ctypes, os, resource, signal, sys, time
 import multiprocessing
 from pathlib import Path
 
-import search.training.trial
+import search.workers.trial
 
-search.trial.SECONDS_BETWEEN_STATES = 0  # a state an epoch
+search.training.fit.SECONDS_BETWEEN_STATES = 0  # a state an epoch
 HERE = Path(__file__).parent
 
 

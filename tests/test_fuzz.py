@@ -23,7 +23,7 @@ from search.lab.session import Session
 from search.oracles import hyperband
 from search.report import console, page
 from search.training import checkpoint
-from search.training.trial import Outcome
+from search.workers.trial import Outcome
 from tests.test_bad_input import BEST, RUN, TRIALS
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "800"))

@@ -6,7 +6,7 @@ import random
 import keras_tuner
 import pytest
 
-from search.oracles import hyperband
+from search.oracles import hyperband, random_search
 
 ACCURACY = keras_tuner.Objective("val_accuracy", "max")
 
@@ -20,7 +20,11 @@ def space(*names):
 
 def searched_by(folder, seed=1, max_epochs=27, hyperparameters=None):
     oracle = hyperband.HyperbandOracle(
-        objective=ACCURACY, max_epochs=max_epochs, seed=seed, hyperparameters=hyperparameters or space()
+        objective=ACCURACY,
+        max_epochs=max_epochs,
+        seed=seed,
+        hyperparameters=hyperparameters or space(),
+        max_consecutive_failed_trials=None,
     )
     oracle._set_project_dir(str(folder), "search")
     return oracle
@@ -112,7 +116,7 @@ def test_what_is_run_does_not_depend_on_workers_or_on_who_finishes_first(tmp_pat
     def make(name):
         if kind == "hyperband":
             return searched_by(tmp_path / name)
-        oracle = hyperband.RandomSearchOracle(
+        oracle = random_search.RandomSearchOracle(
             objective=ACCURACY, max_trials=20, epochs=3, seed=1, hyperparameters=space()
         )
         oracle._set_project_dir(str(tmp_path / name), "search")
@@ -178,7 +182,7 @@ def test_a_small_space_ends_when_every_configuration_has_been_tried(tmp_path):
         hp.Choice("second", ["x", "y"])
     hp.Boolean("flag")
     assert layers == 1
-    oracle = hyperband.RandomSearchOracle(objective=ACCURACY, max_trials=100, epochs=1, seed=0, hyperparameters=hp)
+    oracle = random_search.RandomSearchOracle(objective=ACCURACY, max_trials=100, epochs=1, seed=0, hyperparameters=hp)
     oracle._set_project_dir(str(tmp_path), "search")
     run(oracle)
     tried = [tuple(sorted(trial.hyperparameters.values.items())) for trial in oracle.trials.values()]

@@ -3,12 +3,13 @@
 import random
 
 import keras
-import numpy as np
 import pytest
 import tensorflow as tf
 
-from search.training import compiled, trial
+from search.lab import data, exercise, session
+from search.training import compiled, seed_everything
 from search.training.structure import structure
+from search.workers import trial
 from tests.conftest import NEURON, write_exercise
 
 L = keras.layers
@@ -115,64 +116,24 @@ def test_what_an_optimizer_s_configuration_does_not_hold_is_not_shared():
     assert models[1] is None
 
 
+def problem_of(script, source):
+    return session.problem(exercise.load(script), data.load(str(source)))
+
+
 def test_a_state_of_a_longer_training_is_not_taken_for_a_shorter_one(tmp_path, small_data):
     """A retraining of 50 epochs reported the figures of 100."""
-    one = trial.Trainer(write_exercise(tmp_path, NEURON), str(small_data))
+    problem = problem_of(write_exercise(tmp_path, NEURON), small_data)
 
     def run(epochs):
         state = tmp_path / "state.npz"
-        return one.run(trial.Job("a", {"batch_size": 512, "learning_rate": 0.1}, (0, 1), epochs, (epochs,), state))
+        return trial.run(
+            problem, trial.Job("a", {"batch_size": 512, "learning_rate": 0.1}, (0, 1), epochs, (epochs,), state)
+        )
 
     long, short = run(3), run(2)
     assert len(short.history["loss"]) == 2
     assert "state.npz belongs to" in short.message
     assert short.history["loss"] == long.history["loss"][:2]
-
-
-DROPOUT = """
-hp.Choice("batch_size", [64, 256])
-rate = hp.Float("learning_rate", 1e-3, 1.0, sampling="log")
-layers = [keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(8, "relu"), keras.layers.Dropout(0.2)]
-model = keras.Sequential([keras.Input((28, 28)), *layers, keras.layers.Dense(1, activation="sigmoid")])
-model.compile(keras.optimizers.Adam(rate), loss="binary_crossentropy", metrics=["accuracy"])
-return model
-"""
-
-
-@pytest.mark.parametrize("build", [NEURON, DROPOUT], ids=["plain", "dropout"])
-def test_a_promoted_trial_on_a_shared_program_ends_bit_for_bit_where_it_does_on_its_own(
-    tmp_path, small_data, build, monkeypatch
-):
-    monkeypatch.setattr(compiled, "XLA_BREAK_EVEN", 300)  # some of the trials through XLA
-    script = write_exercise(tmp_path, build)
-    values = [(64, 0.1), (256, 0.01), (64, 0.02), (256, 0.3)]
-
-    def jobs(folder, epochs, resume_from=None):
-        return [
-            trial.Job(
-                f"{i}",
-                {"batch_size": batch, "learning_rate": rate},
-                (0, i),
-                epochs,
-                (1, 3),
-                tmp_path / folder / f"{i}.npz",
-                None if resume_from is None else tmp_path / resume_from / f"{i}.npz",
-            )
-            for i, (batch, rate) in enumerate(values)
-        ]
-
-    one = trial.Trainer(script, str(small_data))
-    for job in jobs("first", 1):
-        one.run(job)
-    assert len(one._models) == 1
-    monkeypatch.setattr(trial, "build", None)  # a promotion finds its model
-    shared = [one.run(job) for job in jobs("shared", 3, resume_from="first")]
-    monkeypatch.undo()
-    monkeypatch.setattr(compiled, "XLA_BREAK_EVEN", 300)
-    for job, outcome in zip(jobs("own", 3), shared, strict=True):
-        assert trial.Trainer(script, str(small_data)).run(job).history == outcome.history
-        with np.load(tmp_path / "own" / job.state.name) as own, np.load(tmp_path / "shared" / job.state.name) as mine:
-            assert all((own[name] == mine[name]).all() for name in own.files if name != "header")
 
 
 def test_a_fit_that_draws_draws_the_same_whether_or_not_a_model_was_built_before_it(tmp_path, small_data, monkeypatch):
@@ -195,20 +156,20 @@ def test_a_fit_that_draws_draws_the_same_whether_or_not_a_model_was_built_before
         )
 
     monkeypatch.setattr(compiled, "fit", drawing_fit)
-    one, another = trial.Trainer(script, str(small_data)), trial.Trainer(script, str(small_data))
-    one.run(job("first", 1, 1))
-    one.run(job("first of another seed", 2, 1))
-    one.run(job("promoted", 1, 3, tmp_path / "first.npz"))
-    another.run(job("promoted elsewhere", 1, 3, tmp_path / "first.npz"))
+    problem = problem_of(script, small_data)
+    trial.run(problem, job("first", 1, 1))
+    trial.run(problem, job("first of another seed", 2, 1))
+    trial.run(problem, job("promoted", 1, 3, tmp_path / "first.npz"))
+    trial.run(problem, job("promoted elsewhere", 1, 3, tmp_path / "first.npz"))
     assert drawn[2] == drawn[3] != drawn[1]
 
 
 def test_tensorflow_draws_the_same_numbers_for_the_same_seed_however_often_it_is_seeded():
     def drawn(*seed):
-        trial._seed(seed)
+        seed_everything(seed)
         return [float(tf.random.uniform(())), float(keras.random.uniform(())), random.random()]
 
     one, other, again = drawn(0, 1), drawn(0, 2), drawn(0, 1)
-    trial._seed((0, 2))
+    seed_everything((0, 2))
     assert drawn(0, 1) == again == one
     assert not set(one) & set(other)

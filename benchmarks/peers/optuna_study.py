@@ -93,7 +93,7 @@ def _keras_model(task: argparse.Namespace) -> tuple[Callable[[Any], Any], Callab
     import tensorflow as tf
     from optuna_integration import KerasPruningCallback
 
-    from search.training.trial import build
+    from search.workers.trial import build
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)

@@ -49,7 +49,7 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
 
     from search import study
     from search.cost import measure
-    from search.oracles import hyperband
+    from search.oracles import hyperband, random_search
 
     settings |= {"space": [spaces.describe(parameter) for parameter in space.space]}
     if earlier is not None:
@@ -61,11 +61,12 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
         "objective": keras_tuner.Objective(session.exercise.objective, session.exercise.direction),
         "seed": session.seed,
         "hyperparameters": space,
+        "max_consecutive_failed_trials": None,  # they are reported, and the search goes on
     }
     oracle = (
         hyperband.HyperbandOracle(max_epochs=max_epochs, **common)
         if tuner == "hyperband"
-        else hyperband.RandomSearchOracle(max_trials=trials, epochs=max_epochs, **common)
+        else random_search.RandomSearchOracle(max_trials=trials, epochs=max_epochs, **common)
     )
     oracle.mark = _as_json({"exercise": session.exercise.name, **settings})
     del oracle.mark["space"]  # each trial's values say more

@@ -25,7 +25,7 @@ class HyperModel:
     made, which is what lets an exercise script answer ``--help`` at once.
     """
 
-    def __new__(cls) -> HyperModel:
+    def __new__(cls, *args: Any, **kwargs: Any) -> HyperModel:
         import keras_tuner
 
         if not issubclass(cls, keras_tuner.HyperModel):
@@ -42,10 +42,10 @@ class HyperModel:
     def fit(
         self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any
     ) -> keras.callbacks.History:
-        """Trains ``model`` with the batch size in ``hp`` (32 where the space has none); see :func:`search.training.compiled.fit`."""
-        from search.training import compiled
+        """Trains ``model`` with the batch size in ``hp`` (32 where the space has none), as ``model.fit`` does."""
+        from search.training.fit import fit
 
-        return compiled.fit(model, *args, batch_size=hp.values.get("batch_size", 32), **kwargs)
+        return fit(model, *args, **{"batch_size": hp.values.get("batch_size", 32), **kwargs})
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ def best_line(best: Any) -> str:
 
 
 def watch(progress: Progress) -> Callable[[Any, Any], None]:
-    """Tells ``progress`` of each job that ends, as :func:`search.workers.local.run_all` asks."""
+    """Tells ``progress`` of each job that ends, as :func:`search.workers.base.run_all` asks."""
 
     def watch(job: Any, outcome: Any) -> None:
         if not outcome.completed:

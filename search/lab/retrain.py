@@ -19,8 +19,8 @@ from search.lab import data
 from search.lab.exercise import Exercise
 from search.report import estimators
 from search.training import checkpoint, compiled
-from search.training.trial import Job, Outcome, build
-from search.workers.local import Workers, run_all
+from search.workers.base import Workers, run_all
+from search.workers.trial import Job, Outcome, build
 
 RETRAINING = 1  # sets the seeds of retraining apart from those of trials, (seed, trial)
 MISREAD_SHOWN = 48
@@ -46,7 +46,7 @@ def retrain(
         folder: the ``retrain`` folder; the states in it let an interrupted retraining go on.
         epochs, seeds: of each training, and how many trainings a model.
         seed: what the seeds derive from.
-        xla_break_even: see :class:`search.training.trial.Job`.
+        xla_break_even: see :class:`search.workers.trial.Job`.
         watch: called after each training.
 
     Returns:

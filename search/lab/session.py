@@ -19,7 +19,8 @@ from search.lab.exercise import Exercise
 from search.oracles import space as spaces
 
 if TYPE_CHECKING:
-    from search.workers.local import Workers
+    from search.workers.base import Workers
+    from search.workers.trial import Problem
 
 
 RECORDED = {"settings": dict, "complete": bool, "source": str, "versions": dict}  # of each step in run.json
@@ -63,22 +64,19 @@ class Session:
     def start_workers(self) -> Workers:
         """The workers; they import TensorFlow while this process does."""
         if self._workers is None:
-            from search.workers import local
-
             if self.cluster is not None:
                 from search.workers.cluster import RayWorkers
 
-                self._workers = RayWorkers(self.cluster, self.worker_count, self.script, self.source)
+                self._workers = RayWorkers(self.cluster, self.worker_count)
             elif self.worker_count:
-                self._workers = local.LocalPool(
-                    self.worker_count,
-                    self.script,
-                    self.source_name,
-                    self.exercise.trial_seconds,
-                    self.source.sha256,
-                )
+                from search.workers.local import LocalPool
+
+                self._workers = LocalPool(self.worker_count, self.folder)
             else:
-                self._workers = local.InProcess(self.script, self.source_name)
+                from search.workers.in_process import InProcess
+
+                self._workers = InProcess()
+            self._workers.begin(problem(self.exercise, self.source))
         return self._workers
 
     def start(self) -> tuple[Any, dict[str, Any], Any]:
@@ -88,13 +86,12 @@ class Session:
             RequestError: it raises, returns no compiled model, or does not fit the starting model.
         """
         import search.workers.runtime  # noqa: F401
-        from search.oracles import hyperband
-        from search.training.trial import build
+        from search.workers.trial import build
 
         where = self.script.name
         try:
             hypermodel = self.exercise.hypermodel()
-            space = hyperband.search_space(hypermodel)
+            space = spaces.search_space(hypermodel)
             hp, model = build(hypermodel, self.exercise.start, (self.seed,))
         except Exception as error:  # whatever the exercise's own code raises
             raise RequestError(
@@ -214,3 +211,20 @@ class Session:
             for path in found:
                 path.rename(aside / path.name)
             self.say(f"--fresh: the earlier results are now in {aside}")
+
+
+def problem(exercise: Exercise, source: data.Source) -> Problem:
+    """What every training of the exercise has in common."""
+    import search.workers.runtime  # noqa: F401
+    from search.workers.trial import Problem
+
+    task = data.TASKS[exercise.task]
+    train, validation = data.training_examples(source, task), data.validation_examples(source, task)
+    return Problem(
+        name=exercise.name,
+        data=source.sha256,
+        hypermodel=exercise.hypermodel(),
+        args=(train.x, train.y),
+        kwargs={"validation_data": (validation.x, validation.y)},
+        seconds=exercise.trial_seconds,
+    )

@@ -13,8 +13,8 @@ import numpy as np
 from search import files
 from search.errors import RequestError, WorkError
 from search.report import figures
-from search.training.trial import Job, Outcome
-from search.workers.local import Workers, run_all
+from search.workers.base import Workers, run_all
+from search.workers.trial import Job, Outcome
 
 # These set the seeds of sweeps apart from those of trials and of retraining: the seed that chooses a retuned value
 # is none of those that then compare.

@@ -3,15 +3,45 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Mapping
 from typing import Any
 
 from search import provenance
 
+# By these KerasTuner directs Hyperband, and no other name that begins with tuner/ is its own.
+DIRECTIVES = ("tuner/epochs", "tuner/initial_epoch", "tuner/bracket", "tuner/round", "tuner/trial_id")
+
 
 def own_values(values: dict[str, Any]) -> dict[str, Any]:
-    """The exercise's hyper-parameters, without those by which KerasTuner directs Hyperband."""
-    return {name: value for name, value in values.items() if not name.startswith("tuner/")}
+    """The user's hyper-parameters, without those by which KerasTuner directs Hyperband."""
+    return {name: value for name, value in values.items() if name not in DIRECTIVES}
+
+
+def search_space(hypermodel: Any) -> Any:
+    """The ``HyperParameters`` that ``hypermodel.build`` declares, those of its conditional scopes included.
+
+    Raises:
+        Exception: whatever ``build`` raises.
+    """
+    import keras_tuner
+    from keras_tuner.engine import base_tuner
+
+    oracle = keras_tuner.oracles.RandomSearchOracle(objective=keras_tuner.Objective("val_loss", "min"), seed=1)
+    with tempfile.TemporaryDirectory() as folder:
+        base_tuner.BaseTuner(oracle, hypermodel, directory=folder, project_name="space")
+    return oracle.get_space()
+
+
+def every_value(hp: Any) -> list[Any] | None:
+    """The values a hyper-parameter can take, None where they cannot be listed."""
+    config = hp.get_config()
+    kind = type(hp).__name__
+    if kind == "Int" and config["sampling"] != "linear":
+        return list(range(config["min_value"], config["max_value"] + 1)) if config["step"] is None else list(hp.values)
+    if kind == "Float" and config["step"] is None:
+        return None
+    return list(hp.values)
 
 
 def misfit(space: Any, values: Mapping[str, Any]) -> str:

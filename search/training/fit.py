@@ -55,8 +55,10 @@ def fit(
     if state is not None:
         checkpoint.restore(state, model)
         following.record.history.update(state.history)
-        if state.epoch is not None:
-            arguments["initial_epoch"] = state.epoch
+        ended = state.epochs if following.plan.state.exists() else arguments["initial_epoch"]
+        arguments["initial_epoch"] = ended if state.epoch is None else state.epoch
+    elif following.fits == 1 and following.plan.resume_from is not None:
+        arguments["initial_epoch"] = 0  # what it was to go on from is lost
     if not _arrays(x, y, validation_data):
         following.record.notes.append("handed to model.fit: the data are not arrays")
         arguments["callbacks"] = [*(callbacks or ()), keeper]
@@ -88,7 +90,11 @@ def _arrays(*parts: Any) -> bool:
 
 def _write(following: Following, model: keras.Model, epoch: int | None = None, memory: Any = None) -> None:
     plan, history = following.plan, following.record.history
-    checkpoint.write(plan.state, checkpoint.capture(model, history, dict(plan.identity), epoch, memory))
+    try:
+        checkpoint.write(plan.state, checkpoint.capture(model, history, dict(plan.identity), epoch, memory))
+    except OSError as error:
+        following.record.not_written = error
+        raise
 
 
 def _latest_state(following: Following) -> checkpoint.State | None:

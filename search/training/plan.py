@@ -59,6 +59,7 @@ class Record:
         epoch_seconds: what each epoch of this process took, its evaluation included.
         parameters: trainable weights of the model.
         notes: damaged states, and what was handed to Keras and why.
+        not_written: what kept a state from being written, which is no fault of the code that called ``model.fit``.
     """
 
     history: dict[str, list[float]] = field(default_factory=dict)
@@ -66,6 +67,7 @@ class Record:
     epoch_seconds: list[float] = field(default_factory=list)
     parameters: int = 0
     notes: list[str] = field(default_factory=list)
+    not_written: OSError | None = None
 
 
 @dataclass

@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
+
 from search import files, provenance
 from search.errors import RequestError, WorkError, first_line
-from search.lab import data
-from search.training.trial import Job, Outcome, Stopped, Trainer
-from search.workers.local import MAX_RETRIES, WorkerLost
+from search.training import Stopped
+from search.workers import trial
+from search.workers.base import MAX_RETRIES, Unpicklable, WorkerLost
+from search.workers.trial import Job, Outcome, Problem
 
 SECONDS_TO_ANSWER = 5.0  # for a cluster to greet back
 SECONDS_TO_SAVE = 10.0  # for trials under way to end their epoch when the driver closes
@@ -26,30 +29,27 @@ SECONDS_TO_SAVE = 10.0  # for trials under way to end their epoch when the drive
 
 @dataclass(frozen=True)
 class Parcel:
-    """What every node gets once: the exercise's script, the examples, and the versions that decide a result."""
+    """What every node gets once: the problem, pickled, and the versions that decide a result."""
 
-    script: str
-    text: bytes
-    source: data.Source
+    problem: bytes
     versions: dict[str, str]
 
 
 class RayWorkers:
-    """Ray tasks of one CPU each; see :class:`search.workers.local.Workers`.
+    """Ray tasks of one CPU each; see :class:`search.workers.base.Workers`.
 
     A job's states travel as bytes, so nodes need no common file system. A task whose worker or node dies runs again
     elsewhere, ``MAX_RETRIES`` times, from the state it was sent: training is a function of that state, so nothing but
     time is lost.
     """
 
-    def __init__(self, address: str, size: int | None, script: Path, source: data.Source) -> None:
-        """Connects, and sends out the data.
+    def __init__(self, address: str, size: int | None) -> None:
+        """Connects.
 
         Args:
             address: ``local`` for an instance of this process's own, ``HOST:PORT`` from a machine of the cluster,
                 ``ray://HOST:PORT`` from outside.
             size: jobs at a time; None for as many as the cluster has CPUs.
-            script, source: the exercise and its examples.
 
         Raises:
             RequestError: ray is not installed, or there is no such cluster.
@@ -62,14 +62,21 @@ class RayWorkers:
             raise RequestError(f"--cluster {address} has no CPU; add a node with: ray start --address=HOST:PORT")
         self.size = size or cpus
         self.ahead = 0  # Ray chooses the worker
-        self._parcel = ray.put(Parcel(script.name, script.read_bytes(), source, _versions(script)))
         self._train = ray.remote(num_cpus=1, max_retries=MAX_RETRIES)(_train)
         self._running: dict[Future[Outcome], Any] = {}
         for _ in range(self.size):  # the workers import TensorFlow while the driver does
-            ray.remote(num_cpus=1, num_returns=0)(_get_ready).remote(self._parcel)
+            ray.remote(num_cpus=1, num_returns=0)(_import_tensorflow).remote()
+
+    def begin(self, problem: Problem) -> None:
+        """See :class:`search.workers.base.Workers`; sends the problem out."""
+        try:
+            content = cloudpickle.dumps(problem)
+        except Exception as error:  # pickle raises nearly anything
+            raise Unpicklable(f"the problem cannot be pickled ({first_line(error)})") from None
+        self._parcel = self._ray.put(Parcel(content, _versions()))
 
     def submit(self, job: Job) -> Future[Outcome]:
-        """See :class:`search.workers.local.Workers`; the state is written to ``job.state`` before the future completes.
+        """See :class:`search.workers.base.Workers`; the state is written to ``job.state`` before the future completes.
 
         Raises:
             WorkError: the cluster is lost; a future raises it, too.
@@ -84,7 +91,7 @@ class RayWorkers:
         return future
 
     def close(self) -> None:
-        """See :class:`search.workers.local.Workers`; a cluster that others started goes on."""
+        """See :class:`search.workers.base.Workers`; a cluster that others started goes on."""
         for reference in list(self._running.values()):
             self._ray.cancel(reference)
         wait(list(self._running), timeout=SECONDS_TO_SAVE)
@@ -170,43 +177,44 @@ def _greet(address: str) -> None:
             raise ConnectionError(f"no Ray answered within {SECONDS_TO_ANSWER:.0f} s") from None
 
 
-def _versions(script: Path) -> dict[str, str]:
+def _versions() -> dict[str, str]:
     versions = {name: importlib.metadata.version(name) for name in provenance.PACKAGES}
-    return {**versions, "search": provenance.source_sha256(script)[:12]}
+    return {**versions, "search": provenance.source_sha256()[:12]}
 
 
-_trainer: Trainer | None = None
-
-
-def _get_ready(parcel: Parcel) -> None:
-    """In a Ray worker, which serves one driver: makes what it holds from one task to the next."""
-    global _trainer
-    if _trainer is not None:
-        return
+def _import_tensorflow() -> None:
     import search.workers.runtime  # noqa: F401
 
-    with tempfile.TemporaryDirectory() as folder:
-        script = Path(folder, parcel.script)
-        script.write_bytes(parcel.text)
-        versions = _versions(script)
+
+_received: tuple[bytes, Problem] | None = None
+
+
+def _problem(parcel: Parcel) -> Problem:
+    """In a Ray worker, which serves one driver: the problem, unpickled once."""
+    global _received
+    _import_tensorflow()
+    if _received is None or _received[0] != parcel.problem:
+        versions = _versions()
         if versions != parcel.versions:
             raise WorkError(
                 f"node {os.uname().nodename} has {versions}; the driver has {parcel.versions}; install the same on every node"
             )
-        _trainer = Trainer(script, parcel.source)
+        _received = parcel.problem, cloudpickle.loads(parcel.problem)
+    return _received[1]
 
 
 def _train(
     parcel: Parcel, job: Job, state: bytes | None, resume_from: bytes | None
 ) -> tuple[Outcome | None, bytes | None]:
     """In a Ray worker: the job's outcome, None when the driver closed or time ran out first, and the state it left."""
-    _get_ready(parcel)
-    assert _trainer is not None
+    problem = _problem(parcel)
     stopping = threading.Event()
     signal.signal(signal.SIGINT, lambda *_: stopping.set())  # Ray cancels a task the way Ctrl-C would
-    limit = _trainer.exercise.trial_seconds
-    # a trial over its limit ends with its epoch; one that hangs inside an epoch ends its process
-    clocks = [threading.Timer(limit, stopping.set), threading.Timer(2 * limit, os._exit, (1,))]
+    clocks = []
+    if problem.seconds is not None:
+        # a trial over its limit ends with its epoch; one that hangs inside an epoch ends its process
+        clocks.append(threading.Timer(problem.seconds, stopping.set))
+        clocks.append(threading.Timer(2 * problem.seconds, os._exit, (1,)))
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder, "state.npz")
         there = Path(folder, "resume_from.npz")
@@ -217,7 +225,7 @@ def _train(
         for clock in clocks:
             clock.start()
         try:
-            outcome = _trainer.run(dataclasses.replace(job, state=here, resume_from=there), stopping.is_set)
+            outcome = trial.run(problem, dataclasses.replace(job, state=here, resume_from=there), stopping.is_set)
             message = outcome.message.replace(str(here), str(job.state)).replace(str(there), str(job.resume_from))
             outcome = dataclasses.replace(outcome, message=message)
         except Stopped:

@@ -1,4 +1,4 @@
-"""Where trials run: this process, or a pool of processes on this machine. One small interface: submit, close."""
+"""Processes on this machine, forked from a server that has imported TensorFlow; the user's script is not run again."""
 
 from __future__ import annotations
 
@@ -9,86 +9,34 @@ import multiprocessing.connection
 import multiprocessing.context
 import multiprocessing.forkserver
 import multiprocessing.resource_tracker
+import multiprocessing.spawn
 import os
+import pickle
+import shutil
 import signal
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass
+from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
-from types import FrameType
-from typing import Any, Protocol
+from typing import Any
+
+import cloudpickle
 
 from search.errors import WorkError, first_line
-from search.training.trial import MODELS_KEPT, Job, Outcome, Stopped, Trainer
+from search.training import Stopped
+from search.workers import sending
+from search.workers.base import WorkerLost
+from search.workers.trial import Job, Outcome, Problem, run
 
-MAX_RETRIES = 2  # of a job whose worker died or overran its limit
-MAX_STARTS = 5  # of a worker that dies before it is given the job, which is then not the job's doing
 SECONDS_TO_SAVE = 3.0  # for a worker to end its epoch and write its state when it is stopped
 SECONDS_TO_NOTICE = 0.1  # that a trial has overrun its limit, or that the search is to stop
+PROGRAMS_KEPT = 24  # about as many as a worker has compiled and still holds
 
 
 Structure = frozenset[tuple[str, Any]]
-
-
-class Workers(Protocol):
-    """Runs jobs: ``size`` at a time, the best of ``ahead`` more first when a worker is free."""
-
-    size: int
-    ahead: int
-
-    def submit(self, job: Job) -> Future[Outcome]:
-        """Starts ``job`` as soon as a worker is free. The future raises what ended a worker, never a bad configuration."""
-
-    def close(self) -> None:
-        """Stops every worker; jobs under way save their state first."""
-
-
-class InProcess:
-    """Runs each job at once in this process: for debugging and for tests."""
-
-    size = 1
-    ahead = 0
-
-    def __init__(self, script: Path, source: str | None) -> None:
-        self._script, self._source = script, source
-        self._trainer: Trainer | None = None
-
-    def submit(self, job: Job) -> Future[Outcome]:
-        """See :class:`Workers`."""
-        import search.workers.runtime  # noqa: F401
-
-        future: Future[Outcome] = Future()
-        received: list[int] = []
-        handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
-        for caught in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if callable(handler := signal.getsignal(caught)):
-                handlers[caught] = handler
-
-        def stop_after_the_epoch(number: int, frame: FrameType | None) -> None:
-            received.append(number)
-            if len(received) > 1:  # the epoch does not end
-                handlers[number](number, frame)
-
-        try:
-            for number in handlers:
-                signal.signal(number, stop_after_the_epoch)
-            self._trainer = self._trainer or Trainer(self._script, self._source)
-            future.set_result(self._trainer.run(job, lambda: bool(received)))
-        except Exception as error:
-            future.set_exception(error)
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-        if received:
-            signal.raise_signal(received[0])
-        return future
-
-    def close(self) -> None:
-        """See :class:`Workers`."""
 
 
 class LocalPool:
@@ -99,42 +47,44 @@ class LocalPool:
     takes the oldest job whose program it has, else the oldest whose program no other worker has.
     """
 
-    def __init__(
-        self,
-        size: int,
-        script: Path,
-        source: str | None,
-        job_seconds: float | None = None,
-        data_sha256: str | None = None,
-    ) -> None:
+    def __init__(self, size: int, folder: Path) -> None:
         """Starts the workers.
 
         Args:
-            size: how many.
-            script, source: the exercise and the name of its data.
-            job_seconds: a job that takes longer loses its worker.
-            data_sha256: what the data has to be when a worker reads it; None for whatever it is.
+            size: how many; with GPUs, worker i has the i-th of them to itself.
+            folder: of this search alone; what all workers read is in ``.sent`` in it, until they are closed or the next
+                search begins there.
         """
         self.size = self.ahead = size
-        self._job_seconds = job_seconds
+        self._folder = folder / ".sent"
+        self._sent: Path | None = None
+        self._seconds: float | None = None
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["search.workers.runtime"])
         # A terminal that closes, or `timeout`, signals the whole group; the driver decides what becomes of the others.
-        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGHUP, signal.SIGTERM)}
-        multiprocessing.resource_tracker.ensure_running()
-        multiprocessing.forkserver.ensure_running()
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        self._arguments = (script, source, data_sha256)
+        handlers = {}
+        if threading.current_thread() is threading.main_thread():
+            handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGHUP, signal.SIGTERM)}
+        try:
+            multiprocessing.resource_tracker.ensure_running()
+            multiprocessing.forkserver.ensure_running()
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         self._jobs: list[tuple[Job, Future[Outcome]]] = []
         self._handed_in = threading.Condition()
         self._closing = threading.Event()
-        self._trained = [deque[Structure](maxlen=MODELS_KEPT) for _ in range(size)]
+        self._trained = [deque[Structure](maxlen=PROGRAMS_KEPT) for _ in range(size)]
         self._keepers = [
-            threading.Thread(target=self._keep_a_worker, args=(trained,), daemon=True) for trained in self._trained
+            threading.Thread(target=self._keep_a_worker, args=(i, trained), daemon=True)
+            for i, trained in enumerate(self._trained)
         ]
         for keeper in self._keepers:
             keeper.start()
+
+    def begin(self, problem: Problem) -> None:
+        """See :class:`search.workers.base.Workers`."""
+        self._sent, self._seconds = sending.send(problem, self._folder), problem.seconds
 
     def submit(self, job: Job) -> Future[Outcome]:
         """See :class:`Workers`."""
@@ -151,6 +101,7 @@ class LocalPool:
             self._handed_in.notify_all()
         for keeper in self._keepers:
             keeper.join()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _next(self, trained: deque[Structure]) -> tuple[Job, Future[Outcome]] | None:
         """The job for the worker that has trained these; None when there is to be no other."""
@@ -170,17 +121,17 @@ class LocalPool:
             trained.append(structure)
             return task
 
-    def _keep_a_worker(self, trained: deque[Structure]) -> None:
+    def _keep_a_worker(self, number: int, trained: deque[Structure]) -> None:
         worker = None
         try:
             with contextlib.suppress(WorkerLost):  # the job that finds none tries again
-                worker = _Worker(self._context, self._arguments)
+                worker = _Worker(self._context, number)
             while (task := self._next(trained)) is not None:
                 job, future = task
                 try:
                     if worker is None or not worker.alive():
-                        worker = _Worker(self._context, self._arguments)
-                    future.set_result(worker.run(job, self._job_seconds, self._closing))
+                        worker = _Worker(self._context, number)
+                    future.set_result(worker.run(self._sent, job, self._seconds, self._closing))
                 except WorkerLost as error:
                     if worker is not None:
                         worker.stop()
@@ -200,28 +151,15 @@ def _structure(job: Job) -> Structure:
     return frozenset((name, value) for name, value in values if name != "batch_size" and not isinstance(value, float))
 
 
-class WorkerLost(Exception):
-    """A worker died, or was stopped, with a job that may be tried again; the message says how.
-
-    Attributes:
-        starting: it died before it was given a job.
-    """
-
-    def __init__(self, reason: str, starting: bool = False) -> None:
-        super().__init__(reason)
-        self.starting = starting
-
-
 class _Worker:
     """One process, seen from the driver's side of its pipe."""
 
-    def __init__(
-        self, context: multiprocessing.context.ForkServerContext, arguments: tuple[Path, str | None, str | None]
-    ) -> None:
+    def __init__(self, context: multiprocessing.context.ForkServerContext, number: int) -> None:
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(theirs, *arguments), daemon=True)
+        self._process = context.Process(target=_work, args=(theirs, number), daemon=True)
         try:
-            self._process.start()
+            with _script_left_alone():
+                self._process.start()
         except (OSError, EOFError) as error:  # no memory for another process; the server was killed
             raise WorkerLost(f"a worker could not be started ({first_line(error)})", starting=True) from None
         theirs.close()
@@ -230,17 +168,17 @@ class _Worker:
     def alive(self) -> bool:
         return self._process.is_alive()
 
-    def run(self, job: Job, seconds: float | None, closing: threading.Event) -> Outcome:
+    def run(self, sent: Path | None, job: Job, seconds: float | None, closing: threading.Event) -> Outcome:
         """Raises what the job raised; :class:`WorkerLost` when the process ended or took longer than ``seconds``."""
         if not self._ready:
             self._receive(None, closing)
             self._ready = True
         try:
-            self._pipe.send(job)
+            self._pipe.send_bytes(cloudpickle.dumps((sent, job)))
         except OSError:
             raise self._lost() from None
         reply = self._receive(seconds, closing)
-        if isinstance(reply, Exception):
+        if isinstance(reply, BaseException):
             raise reply
         assert isinstance(reply, Outcome)
         return reply
@@ -263,7 +201,7 @@ class _Worker:
                 raise WorkerLost(f"it overran its time limit of {seconds:g} s")
         if self._pipe in ready:
             with contextlib.suppress(EOFError, OSError):  # it died in the middle of a word
-                return self._pipe.recv()
+                return pickle.loads(self._pipe.recv_bytes())
         raise self._lost()
 
     def _lost(self) -> WorkerLost:
@@ -276,60 +214,28 @@ class _Worker:
         return WorkerLost(f"the worker died{when} ({how})", starting=not self._ready)
 
 
-def run_all(workers: Workers, jobs: Sequence[Job], watch: Callable[[Job, Outcome], None]) -> list[Outcome]:
-    """Runs the jobs and returns their outcomes in the jobs' order; ``watch`` hears of each as it ends.
-
-    Raises:
-        OSError: a state could not be written.
-    """
-    outcomes: dict[int, Outcome] = {}
-    losses = [Losses() for _ in jobs]
-    running = {workers.submit(job): i for i, job in enumerate(jobs)}
-    while running:
-        done, _ = wait(running, return_when=FIRST_COMPLETED)
-        for future in done:
-            i = running.pop(future)
-            outcome = result(future, losses[i])
-            if outcome is None:
-                running[workers.submit(jobs[i])] = i
-            else:
-                outcomes[i] = outcome
-                watch(jobs[i], outcome)
-    return [outcomes[i] for i in range(len(jobs))]
+_starting = threading.Lock()
 
 
-@dataclass
-class Losses:
-    """The workers that one job has lost: while they trained it, and before they were given it."""
+@contextlib.contextmanager
+def _script_left_alone() -> Iterator[None]:
+    """A process that starts inside it does not import the user's script, which may have no main guard."""
+    spawn: Any = multiprocessing.spawn
+    with _starting:
+        original = spawn.get_preparation_data
 
-    training: int = 0
-    starting: int = 0
+        def without_main(name: str) -> dict[str, Any]:
+            data: dict[str, Any] = original(name)
+            return {key: value for key, value in data.items() if not key.startswith("init_main")}
 
-
-def result(future: Future[Outcome], losses: Losses) -> Outcome | None:
-    """A finished job's outcome; None, counted in ``losses``, where its worker was lost and the job may be tried again.
-
-    Raises:
-        WorkError: no worker starts.
-        OSError: a state could not be written.
-    """
-    try:
-        return future.result()
-    except WorkerLost as error:
-        if error.starting:
-            losses.starting += 1
-            if losses.starting > MAX_STARTS:
-                raise WorkError(
-                    f"no worker can be started: {error}; try --workers 1, or 0 to see its own message"
-                ) from None
-            return None
-        losses.training += 1
-        return None if losses.training <= MAX_RETRIES else Outcome(False, message=f"{error}, {losses.training} times")
+        spawn.get_preparation_data = without_main
+        try:
+            yield
+        finally:
+            spawn.get_preparation_data = original
 
 
-def _work(
-    pipe: multiprocessing.connection.Connection[Any, Any], script: Path, source: str | None, data_sha256: str | None
-) -> None:
+def _work(pipe: multiprocessing.connection.Connection[Any, Any], number: int) -> None:
     """What a worker does: says that it is ready, then answers each job with its outcome or with what it raised."""
     training, stopping = threading.Event(), threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
@@ -337,36 +243,52 @@ def _work(
     threading.Thread(target=_end_with_the_driver, daemon=True).start()
     with contextlib.suppress(OSError):  # when memory runs out, the kernel takes a worker, which is replaced
         Path("/proc/self/oom_score_adj").write_text("500")
-    import search.workers.runtime  # noqa: F401
+    import keras
 
-    try:
-        trainer: Trainer | WorkError
-        trainer = made = Trainer(script, source)
-        if data_sha256 not in (None, made.data_sha256):
-            trainer = WorkError(
-                f"--data {source} changed since this command began; put the images back and run it again"
-            )
-    except Exception as error:  # whatever the exercise's own code raises; the driver has built it, so this is rare
-        trainer = WorkError(f"a worker did not start: {type(error).__name__}: {first_line(error)}")
+    from search.workers import runtime
+
+    keras.config.disable_interactive_logging()  # a bar of each of several workers is none
+    runtime.take_gpu(number)
+    problem, received = None, None
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the driver has ended
-        pipe.send("ready")
+        pipe.send_bytes(pickle.dumps("ready"))
         while True:
-            job = pipe.recv()
+            sent, job = pickle.loads(pipe.recv_bytes())
             training.set()
-            reply: object = trainer
-            if isinstance(trainer, Trainer):
-                try:
-                    reply = trainer.run(job, stopping.is_set)
-                except Stopped:
-                    return
-                except (OSError, WorkError) as error:
-                    reply = error
-                except Exception as error:
-                    reply = WorkError(f"trial {job.name}: {type(error).__name__}: {first_line(error)}")
-            pipe.send(reply)
+            reply: object
+            try:
+                if problem is None or sent != received:
+                    problem, received = _received(sent), sent
+                reply = run(problem, job, stopping.is_set)
+            except Stopped:
+                return
+            except (OSError, WorkError) as error:
+                reply = error
+            except Exception as error:
+                reply = _fatal(job, error)
+            pipe.send_bytes(cloudpickle.dumps(reply))
             training.clear()
             if stopping.is_set():
                 return
+
+
+def _received(sent: Path) -> Problem:
+    try:
+        return sending.receive(sent)
+    except Exception as error:  # whatever the user's own code raises, which the driver has imported, so this is rare
+        raise WorkError(f"a worker did not start: {type(error).__name__}: {first_line(error)}") from None
+
+
+def _fatal(job: Job, error: Exception) -> Exception:
+    """What ends the search: KerasTuner's fatal errors as they are, where they can be sent; all else in words."""
+    from keras_tuner import errors
+
+    with contextlib.suppress(Exception):
+        if isinstance(error, errors.FatalError) and pickle.loads(cloudpickle.dumps(error)):
+            return error  # type: ignore[no-any-return]
+    if isinstance(error, errors.FatalError):
+        return errors.FatalError(first_line(error))  # type: ignore[no-any-return]
+    return WorkError(f"trial {job.name}: {type(error).__name__}: {first_line(error)}")
 
 
 def _end_with_the_driver() -> None:

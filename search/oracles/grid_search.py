@@ -1,0 +1,29 @@
+"""Grid search: every combination, one after another in KerasTuner's order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras_tuner
+
+from search.oracles.base import SeededOracle
+
+
+class GridSearchOracle(SeededOracle, keras_tuner.oracles.GridSearchOracle):  # type: ignore[misc]
+    """KerasTuner's arguments. The next combination follows from what was asked for last, so workers need not wait for it."""
+
+    hides = True
+
+    def _propose(self, trial_id: str) -> dict[str, Any]:
+        if self.start_order:
+            self._populate_next.append(self.start_order[-1])
+        return super()._propose(trial_id)
+
+    def _on_absorbed(self, trial_id: str) -> None:
+        self._populate_next.append(trial_id)  # which may have declared a hyper-parameter
+
+    @keras_tuner.synchronized  # type: ignore[untyped-decorator]
+    def end_trial(self, trial: Any) -> None:
+        """See KerasTuner's."""
+        super().end_trial(trial)
+        self._populate_next.remove(trial.trial_id)  # at its place in the order instead
