@@ -1,20 +1,66 @@
-"""Hyper-parameter search for small Keras models on MNIST.
+"""Hyper-parameter search for Keras models: KerasTuner's public names, the tuners ours, and the lab's exercises.
 
-An exercise script defines an :class:`Exercise` and calls :func:`main`. From there data flows one way:
+Each name is imported when it is first used, so that a command answers at once. The rooms, and which way imports go:
 
-    cli -> steps -> driver (asks strategy's oracle) -> workers -> trial -> trainer -> results folder -> plots, report
+    lab, tuner -> study -> workers -> training          study -> oracles, results          report -> results
 
-``cli`` verbs and flags; ``session`` one command's hold on an exercise; ``steps`` what each verb does in it,
-``terminal`` what it prints; ``space`` hyper-parameter spaces compared; ``cost`` what the starting model costs here;
-``strategy`` Hyperband and random search;
-``driver`` ask, submit, collect, tell; ``workers`` and ``cluster`` where trials run; ``trial`` the job and the
-outcome; ``trainer`` one compiled program an epoch, ``structure`` which models share it; ``checkpoint`` exact training
-state; ``retrain`` final training and evaluation; ``sweep`` one hyper-parameter at a time; ``data`` images and labels;
-``store`` atomic files; ``evidence`` reads a results folder back, for ``summary``, ``discussion``, ``plots`` and
-``report``.
+``lab`` exercises, command line, data; ``tuner`` KerasTuner's tuners with our engine; ``study`` the search; ``oracles`` what to
+try next; ``workers`` where trials run; ``training`` how they train; ``results`` the files; ``report`` pages and tables.
 """
 
-from search.lab.cli import main
-from search.lab.exercise import Exercise, HyperModel
+from __future__ import annotations
 
-__all__ = ["Exercise", "HyperModel", "main"]
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from search.lab.cli import main
+    from search.lab.exercise import Exercise, HyperModel
+    from search.training.fit import fit
+    from search.tuner import BayesianOptimization, GridSearch, Hyperband, RandomSearch, Tuner
+
+_OURS = {
+    "main": "search.lab.cli",
+    "Exercise": "search.lab.exercise",
+    "HyperModel": "search.lab.exercise",
+    "fit": "search.training.fit",
+    **dict.fromkeys(("Tuner", "Hyperband", "RandomSearch", "GridSearch", "BayesianOptimization"), "search.tuner"),
+}
+_MODULES = {"errors": "search.errors", "oracles": "search.oracles", "tuners": "search.tuner"}
+_KERAS_TUNERS = ("HyperParameters", "Objective", "Oracle", "SklearnTuner", "applications", "engine", "synchronized")
+
+__all__ = [
+    "BayesianOptimization",
+    "Exercise",
+    "GridSearch",
+    "HyperModel",
+    "HyperParameters",
+    "Hyperband",
+    "Objective",
+    "Oracle",
+    "RandomSearch",
+    "SklearnTuner",
+    "Tuner",
+    "applications",
+    "engine",
+    "errors",
+    "fit",
+    "main",
+    "oracles",
+    "synchronized",
+    "tuners",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _OURS:
+        return getattr(importlib.import_module(_OURS[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name])
+    if name in _KERAS_TUNERS or name == "__version__":
+        return getattr(importlib.import_module("keras_tuner"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

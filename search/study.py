@@ -17,7 +17,7 @@ import numpy as np
 
 from search import files, provenance
 from search.errors import RequestError, WorkError, first_line
-from search.oracles.base import holding
+from search.oracles.base import SeededOracle, holding
 from search.oracles.space import own_values
 from search.workers.base import DeadWorkers, Workers, result
 from search.workers.trial import Job, Outcome
@@ -81,50 +81,107 @@ def _search(
     project = folder / "search"
     oracle._set_project_dir(str(folder), "search")
     left = dict(known or {})
-    losses: dict[str, DeadWorkers] = {}
-    running: dict[Future[Outcome], Any] = {}
-    slots = [f"worker{i}" for i in range(workers.size + workers.ahead)]
-    next_write = 0.0
     refused = False
+
+    def tell_again(trial: Any) -> bool:
+        if trial.trial_id not in left:
+            return False
+        _tell_again(oracle, trial, left.pop(trial.trial_id))
+        watch(Told(oracle.trials[trial.trial_id], reused=True))
+        return True
+
+    def told(trial: Any, outcome: Outcome) -> None:
+        _tell(oracle, trial, outcome)
+        watch(Told(oracle.trials[trial.trial_id], reused=False))
+
     try:
-        while True:
-            for slot in slots:
-                if slot in oracle.ongoing_trials:
-                    continue
-                trial = oracle.create_trial(slot)
-                while trial.status == "RUNNING" and trial.trial_id in left:
-                    _tell_again(oracle, trial, left.pop(trial.trial_id))
-                    watch(Told(oracle.trials[trial.trial_id], reused=True))
-                    trial = oracle.create_trial(slot)
-                if trial.status != "RUNNING":
-                    break
-                running[workers.submit(_job(oracle, trial, project, seed, xla_break_even))] = trial
-            if not running:
-                break
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                trial = running.pop(future)
-                outcome = result(future, losses.setdefault(trial.trial_id, DeadWorkers()))
-                if outcome is None:
-                    running[workers.submit(_job(oracle, trial, project, seed, xla_break_even))] = trial
-                    continue
-                _tell(oracle, trial, outcome)
-                watch(Told(oracle.trials[trial.trial_id], reused=False))
-            if time.monotonic() > next_write:
-                began = time.monotonic()
-                write_project(oracle, folder)
-                next_write = began + max(SECONDS_BETWEEN_PROJECTS, 100 * (time.monotonic() - began))
+        run(
+            oracle,
+            workers,
+            job=lambda trial: _job(oracle, trial, project, seed, xla_break_even),
+            tell=told,
+            tell_again=tell_again,
+            write=lambda: write_project(oracle, folder),
+        )
     except RequestError:
         refused = True
         raise
     except OSError as error:
-        raise WorkError(
-            f"{error.filename or folder}: {error.strerror or error}; make room or give the right to write, then run the "
-            "same command again: it goes on from here"
-        ) from None
+        raise not_written(error, folder) from None
     finally:
         if not refused:
             write_project(oracle, folder)
+
+
+def run(
+    oracle: Any,
+    workers: Workers,
+    *,
+    job: Callable[[Any], Job],
+    tell: Callable[[Any, Outcome], None],
+    tell_again: Callable[[Any], bool],
+    write: Callable[[], None],
+    ask: Callable[[str], Any] | None = None,
+    go_on: Callable[[], bool] = lambda: True,
+) -> None:
+    """The loop of every search: asks, submits, collects, tells, until the oracle has no other trial.
+
+    Args:
+        oracle: KerasTuner's or one of ours; it is asked under as many names as there are jobs at a time.
+        job: what a trial asks of a worker.
+        tell: takes a trial's outcome to the oracle and ends it there; told again where the oracle retries the trial.
+        tell_again: the same with what is known of the trial from before; false where nothing is.
+        write: called now and then, to write what follows from the trials.
+        ask: the trial for a name; by default the oracle's ``create_trial``.
+        go_on: false once no other trial is to begin; those under way end.
+
+    Raises:
+        WorkError: no worker starts.
+        OSError: a state cannot be written.
+    """
+    ask = ask or oracle.create_trial
+    dead: dict[str, DeadWorkers] = {}
+    running: dict[Future[Outcome], Any] = {}
+    slots = [f"worker{i}" for i in range(workers.size + workers.ahead)]
+    next_write = 0.0
+    trial: Any = None
+    while True:
+        for slot in slots:
+            if slot in oracle.ongoing_trials or not go_on():
+                continue
+            trial = ask(slot)
+            while trial.status == "RUNNING" and tell_again(trial):
+                trial = ask(slot)
+            if trial.status != "RUNNING":
+                break
+            future = workers.submit(job(trial))
+            running[future] = trial
+            if future.done():
+                break  # in this process, one at a time: what it leaves is known before the next is asked for
+        if not running:
+            if trial is not None and trial.status == "IDLE" and go_on() and not isinstance(oracle, SeededOracle):
+                continue  # one of the user's, which says that it calculates
+            return
+        done, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in done:
+            trial = running.pop(future)
+            outcome = result(future, dead.setdefault(trial.trial_id, DeadWorkers()))
+            if outcome is None:
+                running[workers.submit(job(trial))] = trial
+                continue
+            tell(trial, outcome)
+        if time.monotonic() > next_write:
+            began = time.monotonic()
+            write()
+            next_write = began + max(SECONDS_BETWEEN_PROJECTS, 100 * (time.monotonic() - began))
+
+
+def not_written(error: OSError, folder: Path) -> WorkError:
+    """What a person can do about a file that cannot be written."""
+    return WorkError(
+        f"{error.filename or folder}: {error.strerror or error}; make room or give the right to write, then run the "
+        "same command again: it goes on from here"
+    )
 
 
 def write_project(oracle: Any, folder: Path) -> None:

@@ -42,10 +42,11 @@ class HyperModel:
     def fit(
         self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any
     ) -> keras.callbacks.History:
-        """Trains ``model`` with the batch size in ``hp`` (32 where the space has none), as ``model.fit`` does."""
+        """Trains ``model`` with the batch size in ``hp`` (Keras's 32 where the space has none), as ``model.fit`` does."""
         from search.training.fit import fit
 
-        return fit(model, *args, **{"batch_size": hp.values.get("batch_size", 32), **kwargs})
+        size = {"batch_size": hp.values["batch_size"]} if "batch_size" in hp.values else {}
+        return fit(model, *args, **{**size, **kwargs})
 
 
 @dataclass(frozen=True)

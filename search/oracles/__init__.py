@@ -1,7 +1,7 @@
 """What to try next. The contract: the next trial depends on the seed and on what is known of earlier ones by their order alone.
 
-``base`` the contract, ``hyperband``, ``random_search``, ``grid_search``, ``bayesian``; ``space`` hyper-parameter spaces. KerasTuner's
-names are here too, ours where we have one: all of them are subclasses of KerasTuner's.
+``base`` the contract, ``hyperband``, ``random_search``, ``grid_search``, ``bayesian``; ``space`` hyper-parameter spaces. The
+names of ``keras_tuner.oracles`` are here too, each a subclass of KerasTuner's.
 """
 
 from __future__ import annotations
@@ -21,11 +21,7 @@ __all__ = list(_OURS)
 def __getattr__(name: str) -> Any:
     if name in _OURS:
         return getattr(importlib.import_module(f"search.oracles.{_OURS[name]}"), name)
-    if name.startswith("__"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import keras_tuner
-
-    return getattr(keras_tuner.oracles, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

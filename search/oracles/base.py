@@ -51,6 +51,7 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]
         mark: what the search is of; each trial's file carries it.
         details: by trial, what its file holds beside KerasTuner's entries.
         reused: trials whose file is there already.
+        first: configurations to draw before any other.
     """
 
     look_ahead = 64
@@ -67,6 +68,7 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]
             self.reseed(seed)
         self.first_alone = self.held = self.exhausted = False
         self.mark: dict[str, Any] = {}
+        self.first: list[dict[str, Any]] = []
         self.details: dict[str, dict[str, Any]] = {}
         self.reused: set[str] = set()
         self._written: set[str] = set()
@@ -210,11 +212,23 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]
     # Drawing
 
     def _random_values(self) -> dict[str, Any] | None:
+        if self.first:
+            return self._filled(self.first.pop(0))
         values: dict[str, Any] | None = super()._random_values()
         if values is None:
             untried = (values for values in self._every_configuration() if not self._duplicate(values))
             values = next(untried, None)
             self.exhausted = self.exhausted or values is None
+        return values
+
+    def _filled(self, chosen: dict[str, Any]) -> dict[str, Any]:
+        """A configuration that the user chose, the rest of it by default."""
+        hps = keras_tuner.HyperParameters()
+        for hp in self.hyperparameters.space:
+            hps.merge([hp])
+            if hps.is_active(hp):
+                hps.values[hp.name] = chosen.get(hp.name, hp.default)
+        values: dict[str, Any] = hps.values
         return values
 
     def _every_configuration(self) -> Iterator[dict[str, Any]]:

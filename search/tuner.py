@@ -1,0 +1,646 @@
+"""KerasTuner's tuners with our engine under them: their arguments and methods, and what a search needs beside.
+
+What a tuner does is KerasTuner's; ours are where trials run (``workers``, ``cluster``), how they train (``search.training``
+inside every trial), which trial comes next (``search.oracles``) and what a search that is run again finds (``trial.json`` of every
+trial that has ended, told again in order).
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import inspect
+import json
+import os
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+from keras_tuner.errors import FailedTrialError, FatalError, FatalTypeError
+
+from search import files, study, training
+from search.oracles import space as spaces
+from search.oracles.base import ENDED, SeededOracle, holding
+from search.oracles.bayesian import BayesianOptimizationOracle
+from search.oracles.grid_search import GridSearchOracle
+from search.oracles.hyperband import HyperbandOracle
+from search.oracles.random_search import RandomSearchOracle
+from search.workers import threads
+from search.workers.base import Unpicklable, Workers, cores
+from search.workers.in_process import InProcess
+from search.workers.trial import Job, Outcome, Problem, renumber
+
+if keras.backend.backend() == "tensorflow":
+    threads.one_for_arithmetic()
+
+HOOKS = ("on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_end")
+OWN = (  # methods whose override is the user's code, which may keep something in Python from one trial to the next
+    *HOOKS,
+    *("run_trial", "_build_and_fit_model", "on_trial_begin", "on_trial_end", "on_search_begin", "on_search_end"),
+    *("save_model", "load_model", "pre_create_trial"),
+)
+
+
+class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
+    """What every tuner here takes and has beside KerasTuner's.
+
+    Args:
+        workers: processes that run trials, 0 for this one. None: one a core, or a GPU, where no code of the user's runs
+            but ``build``, and else this process, since what such code leaves behind in Python would stay in a worker.
+        cluster: ``local``, ``HOST:PORT`` or ``ray://HOST:PORT`` of a Ray cluster, where trials then run.
+        max_seconds: no trial begins once the search has taken this long; those under way end.
+        first: values to try before any other, a dictionary each; what one leaves out has its default.
+    """
+
+    oracle: Any
+    _stock: type | None = None  # KerasTuner's tuner whose arguments the constructor takes
+    _own_oracle: type | None = None  # ours, in place of the one that it makes
+
+    def __init__(
+        self,
+        *args: Any,
+        workers: int | None = None,
+        cluster: str | None = None,
+        max_seconds: float | None = None,
+        first: Sequence[Mapping[str, Any]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 0):
+            raise ValueError(
+                f"workers is {workers!r}; expected a whole number from 0, or None for as many as there are cores"
+            )
+        if cluster is not None and workers == 0:
+            raise ValueError("workers=0 trains in this process and cluster elsewhere; leave one of them out")
+        if max_seconds is not None and not (isinstance(max_seconds, (int, float)) and max_seconds > 0):
+            raise ValueError(
+                f"max_seconds is {max_seconds!r}; expected a number of seconds above 0, or None for no limit"
+            )
+        self._asked_workers, self._cluster, self._max_seconds = workers, cluster, max_seconds
+        self._first = [dict(values) for values in first or ()]
+        self._fresh: Any = None  # the oracle before anything was reloaded
+        self._running: tuple[Problem, Job, Callable[[], bool]] | None = None
+        self._records: list[training.Record] = []
+        if self._stock is None or self._own_oracle is None:
+            super().__init__(*args, **kwargs)
+            return
+        given = dict(inspect.signature(self._stock.__init__).bind(self, *args, **kwargs).arguments)  # type: ignore[misc]
+        given.pop("self")
+        hypermodel, others = given.pop("hypermodel", None), given.pop("kwargs", {})
+        if self._stock is not keras_tuner.Hyperband:
+            self.seed = given.get("seed")
+        keras_tuner.Tuner.__init__(self, self._own_oracle(**given), hypermodel, **others)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker needs to run trials: not the trials of the search, nor its files."""
+        oracle = copy.copy(self.oracle)
+        oracle.trials, oracle.ongoing_trials = {}, {}
+        if isinstance(oracle, SeededOracle):
+            oracle.details, oracle._started = {}, {}
+        return {**self.__dict__, "oracle": oracle, "_fresh": None, "_running": None, "_records": []}
+
+    # Searching
+
+    def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
+        """Searches, or goes on with a search that was interrupted; see ``keras_tuner.Tuner.search``.
+
+        Raises:
+            keras_tuner.errors.FatalError: the user's code asks for the search to end.
+            RuntimeError: as many trials failed one after another as ``max_consecutive_failed_trials`` allows.
+            search.errors.RequestError: another process searches in the same folder.
+            search.errors.WorkError: the work could not be written, or no worker starts.
+        """
+        if "KERASTUNER_ORACLE_IP" in os.environ:  # KerasTuner's own way to run on several machines
+            super().search(*fit_args, **fit_kwargs)
+            return
+        if "verbose" in fit_kwargs:
+            self.oracle.verbose = fit_kwargs["verbose"]
+        project = Path(self.project_dir)
+        with files.locked(project):
+            problem = self._problem(fit_args, fit_kwargs)
+            known = self._rewound(problem)
+            workers = self._start_workers(problem, project)
+            try:
+                self.on_search_begin()
+                self._run(problem, workers, known)
+                self.on_search_end()
+            except OSError as error:
+                raise study.not_written(error, project) from None
+            finally:
+                workers.close()
+                self.save()
+
+    def _problem(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Problem:
+        name = type(self.hypermodel).__name__
+        return Problem(name, _fingerprint((args, dict(kwargs))), args=args, kwargs=dict(kwargs), tuner=self)
+
+    def _run(self, problem: Problem, workers: Workers, known: dict[int, dict[str, Any]]) -> None:
+        began, begun = time.monotonic(), set()
+        seed, oracle, verbose = int(self.oracle.seed), self.oracle, self.oracle.verbose
+
+        def ask(slot: str) -> Any:
+            self.pre_create_trial()
+            return oracle.create_trial(self.tuner_id if isinstance(workers, InProcess) else slot)
+
+        def job(trial: Any) -> Job:
+            if (trial.trial_id, oracle._run_times[trial.trial_id]) not in begun:
+                begun.add((trial.trial_id, oracle._run_times[trial.trial_id]))
+                self.on_trial_begin(trial)
+            return self._job(trial, seed)
+
+        def tell(trial: Any, outcome: Outcome) -> None:
+            self._tell(trial, outcome)
+            self._clean_up(trial)
+            if verbose:
+                print(self._said(trial), flush=True)
+
+        def tell_again(trial: Any) -> bool:
+            state = known.pop(int(trial.trial_id), None)
+            if state is not None:
+                self._tell_again(trial, state)
+            return state is not None
+
+        def go_on() -> bool:
+            return self._max_seconds is None or time.monotonic() - began < self._max_seconds
+
+        with holding(oracle):
+            study.run(
+                oracle, workers, job=job, tell=tell, tell_again=tell_again, write=oracle.save, ask=ask, go_on=go_on
+            )
+
+    def _job(self, trial: Any, seed: int) -> Job:
+        values = trial.hyperparameters.values
+        origin, past = trial, values.get("tuner/trial_id")
+        while "tuner/trial_id" in origin.hyperparameters.values:
+            origin = self.oracle.trials[origin.hyperparameters.values["tuner/trial_id"]]
+        attempt = self.oracle._run_times[trial.trial_id]
+        hyperband = isinstance(self.oracle, HyperbandOracle)
+        return Job(
+            name=trial.trial_id,
+            hyperparameters=spaces.own_values(values),
+            seed=(seed, int(origin.trial_id), *([attempt] if attempt else [])),
+            epochs=values.get("tuner/epochs", 0),
+            milestones=self.oracle.milestones(trial) if hyperband else None,
+            state=self._state(trial.trial_id),
+            resume_from=None if past is None else self._state(past),
+            initial_epoch=values.get("tuner/initial_epoch", 0),
+            trial=trial,
+        )
+
+    def _state(self, trial_id: str) -> Path:
+        return Path(self.project_dir, f"trial_{trial_id}", "state.npz")
+
+    def _tell(self, trial: Any, outcome: Outcome) -> None:
+        if outcome.trial is None:  # its worker was lost
+            trial.status, trial.message = "FAILED", outcome.message
+        elif outcome.trial is not trial:  # it ran in another process
+            for part in ("hyperparameters", "metrics", "status", "message"):
+                setattr(trial, part, getattr(outcome.trial, part))
+        if isinstance(self.oracle, SeededOracle):
+            details = {"history": list(outcome.executions), "seconds": round(outcome.seconds, 3)}
+            self.oracle.details[trial.trial_id] = details
+        self.on_trial_end(trial)
+
+    def _tell_again(self, trial: Any, state: dict[str, Any]) -> None:
+        before = keras_tuner.engine.trial.Trial.from_state(state)
+        trial.hyperparameters, trial.metrics = before.hyperparameters, before.metrics
+        trial.status, trial.message = before.status, before.message
+        if before.trial_id != trial.trial_id:  # ids have as many digits as max_trials, which grew
+            Path(self.project_dir, f"trial_{before.trial_id}").rename(Path(self.project_dir, f"trial_{trial.trial_id}"))
+        else:
+            self.oracle.reused.add(trial.trial_id)
+        self.oracle.details[trial.trial_id] = {name: state[name] for name in ("history", "seconds") if name in state}
+        self.oracle.end_trial(trial)
+
+    def _clean_up(self, trial: Any) -> None:
+        """Nothing goes on from a trial that has ended, but for a promotion; a retry begins anew."""
+        if trial.status not in ENDED or not isinstance(self.oracle, HyperbandOracle):
+            for state in self._state(trial.trial_id).parent.glob("state*.npz"):
+                state.unlink()
+
+    def _said(self, trial: Any) -> str:
+        """The line of a trial that has ended."""
+        values = ", ".join(f"{name} {value}" for name, value in spaces.own_values(trial.hyperparameters.values).items())
+        if trial.status != "COMPLETED":
+            reason = (trial.message or "").strip().splitlines()[-1:] or [""]
+            again = "; it is tried again" if trial.status == "INVALID" else ""
+            return f"Trial {trial.trial_id} failed: {reason[0]}{again}; {values}"
+        best = self.oracle.get_best_trials()[0]
+        name = self.oracle.objective.name
+        return f"Trial {trial.trial_id}: {name} {trial.score:.5g}; best {best.score:.5g}; {values}"
+
+    # Where trials run
+
+    def _start_workers(self, problem: Problem, project: Path) -> Workers:
+        asked = self._asked_workers
+        if self._cluster is not None:
+            from search.workers.cluster import RayWorkers
+
+            cluster = RayWorkers(self._cluster, asked)
+            cluster.begin(problem)
+            return cluster
+        own = self._own_code(problem)
+        if asked is None and own and cores() > 1:
+            self._say(f"Trials run in this process, since {own} is code of yours; workers=N runs them in N processes.")
+        count = (0 if own else _default_workers()) if asked is None else asked
+        if isinstance(self.oracle, SeededOracle):
+            self.oracle.first_alone = self._may_declare_late()
+        if count:
+            from search.workers.local import LocalPool
+
+            pool = LocalPool(count, project)
+            try:
+                pool.begin(problem)
+                return pool
+            except Unpicklable as error:
+                pool.close()
+                self._say(f"Trials run in this process: {error}.")
+        here = InProcess(patient=False)
+        here.begin(problem)
+        return here
+
+    def _own_code(self, problem: Problem) -> str:
+        """What of the user's runs in a trial beside ``build``; empty where nothing does."""
+        for name in OWN:
+            if not _is_known(getattr(type(self), name)):
+                return f"{type(self).__name__}.{name}"
+        if self._fits_itself():
+            return f"{type(self.hypermodel).__name__}.fit"
+        for callback in problem.kwargs.get("callbacks") or ():
+            if not type(callback).__module__.startswith("keras."):
+                return f"the callback {type(callback).__name__}"
+        return ""
+
+    def _fits_itself(self) -> bool:
+        return self.hypermodel is not None and not _is_known(type(self.hypermodel).fit)
+
+    def _may_declare_late(self) -> bool:
+        """Whether a trial may declare hyper-parameters that ``build`` does not: the first then ends before another begins."""
+        return self._fits_itself() or not all(
+            _is_known(getattr(type(self), name)) for name in ("run_trial", "_build_and_fit_model")
+        )
+
+    def _say(self, line: str) -> None:
+        if self.oracle.verbose:
+            print(line, flush=True)
+
+    # One trial, wherever it runs
+
+    def run_job(self, problem: Problem, job: Job, stopping: Callable[[], bool]) -> Outcome:
+        """Runs a trial by ``run_trial`` and returns what became of it; see :func:`search.workers.trial.run`."""
+        began, trial = time.monotonic(), job.trial
+        self.oracle.trials[trial.trial_id] = trial
+        self._running, self._records = (problem, job, stopping), []
+        plan = job.plan(problem, stopping)
+        record = training.Record()
+        try:
+            training.seed_everything(plan.seed)
+            with training.planned(plan) as record:  # for a run_trial of the user's own
+                self._run_and_update_trial(trial, *problem.args, **problem.kwargs)
+            trial.status = "COMPLETED"
+        except (FatalError, training.Stopped, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # whatever the user's own code raises, sys.exit included
+            if isinstance(error, OSError) and any(one.not_written is error for one in (record, *self._records)):
+                raise
+            trial.status = "FAILED" if isinstance(error, FailedTrialError) else "INVALID"
+            trial.message = traceback.format_exc()
+        finally:
+            self._running = None
+        records = self._records or [record]
+        return Outcome(
+            completed=trial.status == "COMPLETED",
+            history=records[0].history,
+            parameters=records[-1].parameters,
+            seconds=time.monotonic() - began,
+            epoch_seconds=tuple(second for one in records for second in one.epoch_seconds),
+            message="; ".join(note for one in records for note in one.notes),
+            trial=trial,
+            executions=tuple(one.history for one in records),
+        )
+
+    def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
+        """See ``keras_tuner.Tuner.run_trial``; every execution follows a plan of its own."""
+        if self._running is None:
+            return super().run_trial(trial, *args, **kwargs)
+        problem, job, stopping = self._running
+        best = _BestEpoch(self.oracle.objective, self._get_checkpoint_fname(trial.trial_id))
+        given = kwargs.pop("callbacks", None) or []
+        results = []
+        for execution in range(self.executions_per_trial):
+            callbacks = self._deepcopy_callbacks(given)
+            self._configure_tensorboard_dir(callbacks, trial, execution)
+            callbacks += [*self._hooks(trial), best]
+            plan = job.plan(problem, stopping, execution)
+            training.seed_everything(plan.seed)
+            with training.planned(plan) as record:
+                self._records.append(record)
+                results.append(self._build_and_fit_model(trial, *args, callbacks=callbacks, **kwargs))
+        best.write()
+        return results
+
+    def _hooks(self, trial: Any) -> list[keras.callbacks.Callback]:
+        """What calls this tuner's ``on_epoch_...`` and ``on_batch_...``, where they are not KerasTuner's, which do nothing."""
+        overridden = [name for name in HOOKS if not _is_known(getattr(type(self), name))]
+        if not overridden:
+            return []
+        from keras_tuner.src.engine import tuner_utils
+
+        if any("batch" in name for name in overridden):
+            return [tuner_utils.TunerCallback(self, trial)]
+        return [_EpochHooks(self, trial)]
+
+    def _try_build(self, hp: Any) -> Any:
+        renumber()
+        model = self._build_hypermodel(hp)
+        if not isinstance(model, keras.models.Model):
+            raise FatalTypeError(
+                "Expected the model-building function, or HyperModel.build() to return a valid Keras Model instance. "
+                f"Received: {model} of type {type(model)}."
+            )
+        size = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) if model.built else 0
+        if self.max_model_size and size > self.max_model_size:
+            raise FailedTrialError(f"Oversized model: {size} parameters. Skip model.")
+        return model
+
+    # What was there before
+
+    def reload(self) -> None:
+        """See KerasTuner's; the search itself goes on from the trials' files, in the same order."""
+        self._fresh = copy.deepcopy(self.oracle)
+        super().reload()
+
+    def _rewound(self, problem: Problem) -> dict[int, dict[str, Any]]:
+        """Puts the oracle back to its beginning, and returns the trials that have ended, by number, to be told again.
+
+        Where they are of a search with another space or seed, or of KerasTuner's own, the oracle stays as it was reloaded
+        and goes on from there, as KerasTuner's does.
+        """
+        oracle = self.oracle
+        if not isinstance(oracle, SeededOracle):
+            return {}
+        if self._fresh is None or not oracle.trials:
+            if not oracle.trials:
+                oracle.first = self._checked_first()
+                oracle.mark = _as_json({"seed": oracle.seed, "data": problem.data, "first": self._first})
+            return {}
+        fresh, self._fresh = self._fresh, None
+        states = {int(state["trial_id"]): state for state in self._ended()}
+        marks = [state.get("search") or {} for state in states.values()]
+        seeds = {mark.get("seed") for mark in marks}
+        if fresh.seed_drawn and len(seeds) == 1 and isinstance(seed := next(iter(seeds)), int):
+            fresh.reseed(seed)
+        fresh.verbose = oracle.verbose
+        self.oracle = fresh
+        self._populate_initial_space()
+        fresh.first = self._checked_first()
+        fresh.mark = _as_json({"seed": fresh.seed, "data": problem.data, "first": self._first})
+        if any({**mark, "data": ""} != {**fresh.mark, "data": ""} for mark in marks) or not self._fits(states):
+            self._say(
+                "The space or the seed changed since this project's trials: they are kept, and the search goes on."
+            )
+            self.oracle = oracle
+            oracle.mark = fresh.mark
+            return {}
+        if any(mark["data"] != problem.data for mark in marks):
+            self._say("The data changed since this project's trials: they are kept; overwrite=True starts anew.")
+        return states
+
+    def _ended(self) -> list[dict[str, Any]]:
+        """The files of the trials that have ended and are whole; one that is not is set aside and its trial runs again."""
+        found = []
+        for path in sorted(Path(self.project_dir).glob("trial_*/trial.json")):
+            try:
+                state = json.loads(path.read_text(encoding="utf-8"))
+                whole = files.seal(state) == state
+            except (ValueError, TypeError, AttributeError):
+                state, whole = {}, False
+            if whole:
+                found.append(state)
+            elif state.get("status") in ENDED or not state:
+                self._say(f"{path} is damaged; kept as {files.set_aside(path)}, and its trial runs again.")
+        return found
+
+    def _fits(self, states: Mapping[int, dict[str, Any]]) -> bool:
+        """Whether asking again gives the trials that have ended: tried on a copy of the oracle."""
+        oracle = copy.deepcopy(self.oracle)
+        left = dict(states)
+        with holding(oracle):
+            oracle.reused = {state["trial_id"] for state in states.values()}
+            while left:
+                trial = oracle.create_trial("again")
+                if trial.status != "RUNNING":
+                    break
+                state = left.pop(int(trial.trial_id), None)
+                if state is None:
+                    oracle.ongoing_trials.pop("again")
+                    continue
+                before = keras_tuner.engine.trial.Trial.from_state(state)
+                asked = trial.hyperparameters.values
+                if {name: before.hyperparameters.values.get(name) for name in asked} != asked:
+                    return False
+                trial.hyperparameters, trial.metrics = before.hyperparameters, before.metrics
+                trial.status, trial.message = before.status, before.message
+                oracle.reused.add(trial.trial_id)
+                oracle.end_trial(trial)
+        return True
+
+    def _checked_first(self) -> list[dict[str, Any]]:
+        for values in self._first:
+            if isinstance(self.oracle, GridSearchOracle):
+                raise ValueError(
+                    "first is not for GridSearch, which tries every combination in its own order; leave it out"
+                )
+            wrong = spaces.misfit(self.oracle.get_space(), values)
+            if wrong:
+                raise ValueError(f"first holds {wrong}")
+        return [dict(values) for values in self._first]
+
+    # What was found
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        """Every trial in order: ``trial_id``, ``status``, ``score``, ``best_step``, ``hyperparameters`` (a dictionary),
+        ``metrics`` at the best step, ``history`` (of each execution, metric -> a value an epoch), ``seconds``, ``message``.
+        """
+        rows = []
+        for trial_id, trial in sorted(self.oracle.trials.items()):
+            details = getattr(self.oracle, "details", {}).get(trial_id, {})
+            metrics = {name: trial.metrics.get_best_value(name) for name in trial.metrics.metrics}
+            row = {"trial_id": trial_id, "status": trial.status, "score": trial.score, "best_step": trial.best_step}
+            row |= {"hyperparameters": spaces.own_values(trial.hyperparameters.values), "metrics": metrics}
+            row |= {"history": details.get("history", []), "seconds": details.get("seconds"), "message": trial.message}
+            rows.append(row)
+        return rows
+
+    def results_frame(self) -> Any:
+        """``results`` as a ``pandas.DataFrame``, a row a trial, a column for each hyper-parameter (``hp.NAME``) and metric.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        import pandas  # type: ignore[import-untyped]
+
+        rows = []
+        for row in self.results:
+            flat = {name: value for name, value in row.items() if name not in ("hyperparameters", "metrics", "history")}
+            flat |= {f"hp.{name}": value for name, value in row["hyperparameters"].items()}
+            rows.append(flat | {f"metric.{name}": value for name, value in row["metrics"].items()})
+        return pandas.DataFrame(rows)
+
+    def report(self) -> Path:
+        """Writes the project's HTML page and returns its path.
+
+        Raises:
+            search.errors.WorkError: there is no trial yet.
+        """
+        from search.report.page import write_search_report
+
+        objective = self.oracle.objective
+        return write_search_report(Path(self.project_dir), objective=objective.name, direction=objective.direction)
+
+    def _repr_html_(self) -> str:
+        """What Jupyter shows: the trials, best first."""
+        import html
+
+        trials = self.oracle.get_best_trials(len(self.oracle.trials))
+        cells = [["trial", "status", self.oracle.objective.name, "values"]]
+        for trial in trials:
+            values = spaces.own_values(trial.hyperparameters.values)
+            score = "" if trial.score is None else f"{trial.score:.5g}"
+            said = ", ".join(f"{name} {value}" for name, value in values.items())
+            cells.append([trial.trial_id, trial.status, score, said])
+        rows = ("".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) for row in cells)
+        return f"<table>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
+
+
+class Tuner(_Searching):
+    __doc__ = f"{keras_tuner.Tuner.__doc__}\n{_Searching.__doc__}"
+
+
+class RandomSearch(_Searching, keras_tuner.RandomSearch):  # type: ignore[misc]
+    __doc__ = f"{keras_tuner.RandomSearch.__doc__}\n{_Searching.__doc__}"
+    _stock, _own_oracle = keras_tuner.RandomSearch, RandomSearchOracle
+
+
+class GridSearch(_Searching, keras_tuner.GridSearch):  # type: ignore[misc]
+    __doc__ = f"{keras_tuner.GridSearch.__doc__}\n{_Searching.__doc__}"
+    _stock, _own_oracle = keras_tuner.GridSearch, GridSearchOracle
+
+
+class BayesianOptimization(_Searching, keras_tuner.BayesianOptimization):  # type: ignore[misc]
+    __doc__ = f"{keras_tuner.BayesianOptimization.__doc__}\n{_Searching.__doc__}"
+    _stock, _own_oracle = keras_tuner.BayesianOptimization, BayesianOptimizationOracle
+
+
+class Hyperband(_Searching, keras_tuner.Hyperband):  # type: ignore[misc]
+    __doc__ = f"{keras_tuner.Hyperband.__doc__}\n{_Searching.__doc__}"
+    _stock, _own_oracle = keras_tuner.Hyperband, HyperbandOracle
+
+    def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> Any:
+        """See ``keras_tuner.Hyperband.run_trial``: ``fit`` is told the epochs of the trial's rung."""
+        values = trial.hyperparameters.values
+        if "tuner/epochs" in values:
+            kwargs |= {"epochs": values["tuner/epochs"], "initial_epoch": values["tuner/initial_epoch"]}
+        return super().run_trial(trial, *args, **kwargs)
+
+    def _build_hypermodel(self, hp: Any) -> Any:
+        """A promoted trial's model has the weights, and later all else, that the trial before it ended with."""
+        if self._running is None or "tuner/trial_id" not in hp.values:
+            return keras_tuner.Tuner._build_hypermodel(self, hp)
+        problem, job, stopping = self._running
+        plan = job.plan(problem, stopping)
+        if plan.resume_from is None or not plan.resume_from.exists():
+            return keras_tuner.Hyperband._build_hypermodel(self, hp)
+        model = keras_tuner.Tuner._build_hypermodel(self, hp)
+        if model.built:
+            training.restore_weights(plan, model)
+        return model
+
+
+def _best_epoch() -> type:
+    from keras_tuner.src.engine import tuner_utils
+
+    class BestEpoch(tuner_utils.SaveBestEpoch):  # type: ignore[misc]
+        """Keeps the weights of the best epoch in memory, and writes them once, at the end of the trial."""
+
+        def __init__(self, objective: Any, path: str) -> None:
+            super().__init__(objective, path)
+            self._kept: tuple[Any, list[Any]] | None = None
+
+        def _save_model(self) -> None:
+            self._kept = self.model, [np.array(weight) for weight in self.model.weights]
+
+        def write(self) -> None:
+            if self._kept is None:
+                return
+            model, best = self._kept
+            now = [np.array(weight) for weight in model.weights]
+            for weight, value in zip(model.weights, best, strict=True):
+                weight.assign(value)
+            model.save_weights(self.filepath)
+            for weight, value in zip(model.weights, now, strict=True):
+                weight.assign(value)
+
+    return BestEpoch
+
+
+_BestEpoch: Any = _best_epoch()
+
+
+class _EpochHooks(keras.callbacks.Callback):  # type: ignore[misc]
+    """Calls a tuner's ``on_epoch_begin`` and ``on_epoch_end``, and wants nothing between batches."""
+
+    def __init__(self, tuner: Any, trial: Any) -> None:
+        super().__init__()
+        self.tuner, self.trial = tuner, trial
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.tuner.on_epoch_begin(self.trial, self.model, epoch, logs=logs)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.tuner.on_epoch_end(self.trial, self.model, epoch, logs=logs)
+
+
+def __getattr__(name: str) -> Any:
+    """KerasTuner's other tuners, which a user reaches as ``keras_tuner.tuners``."""
+    if name.startswith("__"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(keras_tuner.tuners, name)
+
+
+def _is_known(function: Any) -> bool:
+    """Whether a method is KerasTuner's or ours."""
+    return getattr(function, "__module__", "").split(".")[0] in ("keras_tuner", "search")
+
+
+def _default_workers() -> int:
+    """One a GPU, or a core; none beside this process where there is one core."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        if gpus := tf.config.list_physical_devices("GPU"):
+            return len(gpus)
+    return cores() if cores() > 1 else 0
+
+
+def _fingerprint(data: Any) -> str:
+    """A digest of the arrays in ``data``; of what is none, its type."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in keras.tree.flatten(data):
+        digest.update(type(part).__name__.encode())
+        if isinstance(part, (int, float, str, bool)):
+            digest.update(str(part).encode())
+        elif hasattr(part, "__array__") and not callable(part):
+            array = np.ascontiguousarray(part)
+            digest.update(f"{array.shape}{array.dtype}".encode())
+            digest.update(repr(array.tolist()).encode() if array.dtype.hasobject else array.view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value))
