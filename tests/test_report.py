@@ -326,6 +326,86 @@ def fabricate_retrain(
     )
 
 
+def fabricate_project(folder: Path, *, damaged: bool = False, objective: str = "val_loss") -> Path:
+    """A folder as KerasTuner's own tuner leaves it: a best epoch's metrics a trial, one failed, one that was running."""
+    write_json(folder / "oracle.json", {"ongoing_trials": {}, "seed": 3})
+    random = np.random.default_rng(0)
+    space = [
+        {"class_name": "Choice", "config": {"name": "units", "values": [16, 32], "conditions": []}},
+        {"class_name": "Boolean", "config": {"name": "norm", "default": False, "conditions": []}},
+        {
+            "class_name": "Float",
+            "config": {"name": "rate", "min_value": 1e-4, "max_value": 1e-1, "sampling": "log", "conditions": []},
+        },
+    ]
+    for i in range(8):
+        loss, mae = round(float(random.uniform(0.1, 1)), 4), round(float(random.uniform(1, 2)), 4)
+        status = {6: "FAILED", 7: "RUNNING"}.get(i, "COMPLETED")
+        metrics = {
+            name: {"direction": "min", "observations": [{"value": [value], "step": 4}]}
+            for name, value in (("loss", 0.9 * loss), ("val_loss", loss), ("val_mae", mae))
+        }
+        done = status == "COMPLETED"
+        score = {"val_loss": loss, "val_mae": mae, "several": loss + mae}[objective]
+        values = {"units": [16, 32][i % 2], "norm": i % 3 == 0, "rate": 10.0 ** -(1 + i / 3)}
+        state = {
+            "trial_id": f"{i:02d}",
+            "hyperparameters": {"space": space, "values": values},
+            "metrics": {"metrics": metrics if done else {}},
+            "score": score if done else None,
+            "best_step": 4 if done else None,
+            "status": status,
+            "message": "Traceback\nValueError: no <b>" if status == "FAILED" else None,
+        }
+        write_json(folder / f"trial_{i:02d}" / "trial.json", state)
+    if damaged:
+        (folder / "trial_03" / "trial.json").write_text('{"trial_id": "03", ')
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("objective", "named"), [("val_loss", "validation loss"), ("val_mae", "val mae"), ("several", "score")]
+)
+def test_a_stock_search_is_reported_by_the_objective_that_its_scores_are_of(
+    tmp_path: Path, objective: str, named: str
+) -> None:
+    folder = fabricate_project(tmp_path / "shop", objective=objective)
+    text = text_of(report_page.write_search_report(folder))
+    states = [json.loads(path.read_text()) for path in folder.glob("trial_*/trial.json")]
+    best = min((state for state in states if state["status"] == "COMPLETED"), key=lambda state: state["score"])
+    assert text.startswith("Search: shop")
+    assert f"for the smallest {named}" in text
+    assert f"(trial {best['trial_id']}, {named} {best['score']:.4f}" in text
+    assert "8 trials (8 configurations, 1 failed, 1 running)" in text
+    assert "ValueError: no <b>" in text
+    assert "0.0001 to 0.1, log scale" in text
+    assert "False, True" in text
+    assert "starting model" not in text
+
+
+def test_the_objective_of_a_search_may_be_given(tmp_path: Path) -> None:
+    folder = fabricate_project(tmp_path / "shop")
+    search = results.read_project(folder, "val_mae", "max")
+    assert search.best is not None
+    assert search.best.score == max(trial.metrics["val_mae"] for trial in search.trials if trial.status == "COMPLETED")
+
+
+def test_a_killed_search_with_a_damaged_trial_is_reported_without_it(tmp_path: Path) -> None:
+    folder = fabricate_project(tmp_path / "shop", damaged=True)
+    text = text_of(report_page.write_search_report(folder))
+    assert "7 trials" in text
+    assert "trial_03/trial.json: JSONDecodeError" in text
+
+
+def test_a_folder_without_a_search_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(WorkError, match="expected a KerasTuner project folder"):
+        report_page.write_search_report(tmp_path)
+    for path in fabricate_project(tmp_path / "shop").glob("trial_*/trial.json"):
+        path.write_text("[]")
+    with pytest.raises(WorkError, match="no trial can be read; the first: trial_00"):
+        report_page.write_search_report(tmp_path / "shop")
+
+
 def fabricate_sweep(values: list[Any], seeds: int, random: np.random.Generator) -> list[dict[str, Any]]:
     rows = []
     shared = random.normal(0, 0.0006, seeds)

@@ -114,11 +114,11 @@ def _fit(training: Floats, validation: Floats, accuracy: Floats) -> Fit:
     trained, losses, right = (estimators.rolling_median(curve, w) for curve in (training, validation, accuracy))
     lowest = int(losses.argmin())
     end, before, minimum = float(losses[-1]), float(losses[max(0, len(losses) - 1 - w)]), float(losses[lowest])
-    # How much a window's median wavers: the typical distance of an epoch from the median of its window.
+    # How an epoch wavers about the median of its window; medians of ten epochs waver less than half as much.
     middles = validation[(w - 1) // 2 : (w - 1) // 2 + len(losses)]
     wavering = 1.4826 * float(np.median(np.abs(middles - losses)[-5 * w :]))
     verdict: Verdict = "level"
-    if end - minimum > max(RISEN * minimum, 3 * wavering) and trained[-1] < trained[lowest]:
+    if end - minimum > max(RISEN * minimum, 2 * wavering) and trained[-1] < trained[lowest]:
         verdict = "overfits"
     elif end < (1 - NEAR) * before and end <= (1 + NEAR) * minimum and before - end > wavering and epochs >= 2 * w > 1:
         verdict = "improves"

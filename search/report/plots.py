@@ -141,13 +141,13 @@ def search_progress(
             "linewidth": 0.5,
             "zorder": 3,
         }
-        axes.scatter(budget[chosen], score[chosen], label=figures.plural(level, "epoch"), **style)
+        axes.scatter(budget[chosen], score[chosen], label=_trained(level), **style)
     _mark_edge(axes, budget, outside, ~finite, maximise)
     if finite.any():
         best = (np.fmax if maximise else np.fmin).accumulate(np.where(finite, score, np.nan))
         axes.step(budget, best, where="post", color=INK, linewidth=1.1, label="best so far", zorder=2)
     axes.set_xlim(-0.012 * budget[-1], max(1, budget[-1]) * 1.02)
-    axes.set_xlabel("epochs trained by the search so far, all trials")
+    axes.set_xlabel("epochs trained by the search so far, all trials" if any(epochs) else "trials so far")
     _objective_axis(axes, objective)
     legend: dict[str, Any] = {
         "loc": "lower right",
@@ -196,7 +196,7 @@ def effects(
         _objective_axis(row[0], objective)
     for axes in panels.flat[len(settings) :]:
         axes.set_axis_off()
-    handles = [_dot(_epoch_colour(level, levels), figures.plural(level, "epoch")) for level in levels]
+    handles = [_dot(_epoch_colour(level, levels), _trained(level)) for level in levels]
     handles.append(Line2D([], [], color=INK, linewidth=1.4, label="median"))
     if outside.any():
         side = "below" if maximise else "above"
@@ -265,7 +265,7 @@ def reliability(bins: Mapping[str, tuple[ArrayLike, ArrayLike, ArrayLike]]) -> F
     axes.set_ylim(max(0, lowest - 0.04), 1.02)
     axes.yaxis.set_major_formatter(ticks.PercentFormatter(1, 0, f"{figures.NBSP}%"))
     axes.set_title("Share of right answers")
-    axes.legend(loc="upper left")
+    axes.legend(loc="lower right")
     counts.set_yscale("log")
     counts.yaxis.set_major_formatter(ticks.FuncFormatter(lambda number, _: f"{number:,g}"))
     counts.yaxis.set_minor_formatter(ticks.NullFormatter())
@@ -564,7 +564,7 @@ def _value_axis(axes: Axes, column: Sequence[object]) -> tuple[NDArray[np.float6
         else:
             axes.xaxis.set_major_locator(ticks.MaxNLocator(4))
         return numbers, []
-    choices.sort(key=(lambda value: float(str(value))) if numeric else str)
+    choices.sort(key=(lambda value: float(value)) if numeric else str)
     place = {value: i for i, value in enumerate(choices)}
     axes.set_xticks(range(len(choices)), [figures.value(value) for value in choices])
     axes.set_xlim(-0.6, len(choices) - 0.4)
@@ -628,6 +628,10 @@ def _percent_axis(axes: Axes) -> None:
 
 def _epoch_colour(level: int, levels: Sequence[int]) -> str:
     return to_hex(EPOCHS(levels.index(level) / (len(levels) - 1) if len(levels) > 1 else 0.6))
+
+
+def _trained(epochs: int) -> str:
+    return figures.plural(epochs, "epoch") if epochs else "trial"  # a stock search may not say how long it trained
 
 
 def _dot(colour: str, label: str) -> Line2D:

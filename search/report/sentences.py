@@ -349,7 +349,7 @@ def side_by_side(exercise: Exercise, sweep: Sweep) -> str:
             f"Which {name}? {figures.value(best)}: the sweep's best value, and that of the search's best configuration."
         )
     tied = [sweep.values[i] for i in compared.order if i not in compared.worse]
-    settings = f"in a configuration whose other values are not the {origin} model's"
+    settings = f"whose other values are not the {origin} model's"
     if found in tied:
         return (
             f"Which {name}? {figures.value(found)} of the search's best configuration or {figures.value(best)} of the "
@@ -358,11 +358,11 @@ def side_by_side(exercise: Exercise, sweep: Sweep) -> str:
     if found in sweep.values:
         return (
             f"Which {name}? It depends on the rest: {figures.value(best)} with the {origin} model's other values, where "
-            f"{figures.value(found)} is worse; {figures.value(found)} was in the best configuration of the search, {settings}."
+            f"{figures.value(found)} is worse; {figures.value(found)} in the search's best configuration, {settings}."
         )
     return (
         f"Which {name}? {figures.value(best)} of the values swept; the search's best configuration has "
-        f"{figures.value(found)}, which the sweep did not try, {settings}."
+        f"{figures.value(found)}, which the sweep did not try; its other values are not the {origin} model's."
     )
 
 
