@@ -14,13 +14,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from search.lab.cli import main
+    from search.lab.entry import main
     from search.lab.exercise import Exercise, HyperModel
     from search.training.fit import fit
     from search.tuner import BayesianOptimization, GridSearch, Hyperband, RandomSearch, Tuner
 
 _OURS = {
-    "main": "search.lab.cli",
+    "main": "search.lab.entry",
     "Exercise": "search.lab.exercise",
     "HyperModel": "search.lab.exercise",
     "fit": "search.training.fit",

@@ -1,6 +1,18 @@
 """``python -m search``."""
 
-from search.lab.cli import lab_command, run
+from typing import TYPE_CHECKING
+
+from search.lab.entry import run
+
+if TYPE_CHECKING:
+    import click
+
+
+def _command() -> "click.Command":
+    from search.lab.cli import lab_command
+
+    return lab_command()
+
 
 if __name__ == "__main__":
-    run(lab_command(), "python -m search")
+    run(_command, "-m search")

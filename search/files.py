@@ -78,6 +78,11 @@ def seal(value: Mapping[str, Any]) -> dict[str, Any]:
     return {**plain, "sha256": hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()}
 
 
+def digests(folder: Path, *paths: Path) -> dict[str, str]:
+    """The SHA-256 of each file by its path below ``folder``, for whoever records that it is a result."""
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
 def read_json(path: Path) -> Any:
     """Reads a JSON file of ours.
 
@@ -94,14 +99,24 @@ def read_json(path: Path) -> Any:
         raise WorkError(f"{path} cannot be read ({error}); expected JSON; set the folder aside with --fresh") from None
 
 
-def set_aside(path: Path) -> Path | None:
-    """Renames ``path`` to the first free ``<name>.old-<k>`` beside it and returns that; None where there is nothing."""
-    if not path.exists():
+def set_aside(path: Path, names: Iterable[str] | None = None) -> Path | None:
+    """Renames ``path`` to the first free ``<name>.old-<k>`` beside it and returns that; None where there is nothing.
+
+    Args:
+        names: only these entries of the folder ``path`` are moved.
+    """
+    moved = [path] if names is None else [path / name for name in names]
+    moved = [one for one in moved if one.exists()]
+    if not moved:
         return None
     k = 1
     while (aside := path.with_name(f"{path.name}.old-{k}")).exists():
         k += 1
-    path.rename(aside)
+    if names is None:
+        return path.rename(aside)
+    aside.mkdir()
+    for one in moved:
+        one.rename(aside / one.name)
     return aside
 
 

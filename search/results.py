@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
 import shlex
@@ -16,6 +17,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from search import files
 from search.errors import WorkError
 
 Floats = NDArray[np.float64]
@@ -25,6 +27,7 @@ UNREADABLE = (
     *(OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, csv.Error, BadZipFile),
     *(OverflowError, RecursionError),  # a whole number that is infinite; lists in lists in lists
 )
+TEST_READINGS = "test-readings.jsonl"
 METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
 # Of each retrained seed. `loss_last_ten` is the median of the training loss over the last ten epochs: no spike is it.
 # `best_...` are those of the epoch with the best objective, by the validation images.
@@ -231,6 +234,8 @@ def read_record(folder: Path) -> Exercise:
     """
     with reading_record(folder, "the record of an exercise's steps"):
         run = _json(folder / "run.json")
+        if "sha256" in run and files.seal(run)["sha256"] != run["sha256"]:
+            raise ValueError("it was changed since its step wrote it")
         about = run["exercise"]
         for step in run["steps"].values():
             shlex.split(str(step.get("command", "")))  # which `Exercise.command` takes apart
@@ -249,9 +254,42 @@ def read_record(folder: Path) -> Exercise:
         )
 
 
+def read_test_readings(folder: Path) -> list[dict[str, Any]]:
+    """Every reading of the test images, oldest first: when, why, of which search, with which settings and data.
+
+    Raises:
+        WorkError: the file is damaged.
+    """
+    path = folder / TEST_READINGS
+    if not path.exists():
+        return []
+    with reading(path, "a line of JSON for each reading of the test images", "put it back: it is written only once"):
+        return [
+            {key: entry[key] for key in ("when", "why", "search", "settings", "data")}
+            for entry in map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        ]
+
+
+def check_unchanged(exercise: Exercise) -> None:
+    """Whether the files that complete steps recorded are what they wrote.
+
+    Raises:
+        WorkError: one was changed since.
+    """
+    for name, step in exercise.steps.items():
+        for file, digest in (step.get("files") or {}).items():
+            path = exercise.folder / file
+            if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+                raise WorkError(
+                    f"{path}: was changed since its step wrote it; put it back, or run '{exercise.command(name)}', which "
+                    "writes it again"
+                )
+
+
 def read_search(folder: Path) -> Exercise:
     """The record, the trials and the best of them, checked; see :func:`read_record`."""
     exercise = read_record(folder)
+    check_unchanged(exercise)
     trials, best = _search(exercise)
     return replace(exercise, trials=trials, best=best)
 

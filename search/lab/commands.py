@@ -30,8 +30,7 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
         "tuner": tuner,
         "max_epochs": max_epochs,
         "trials": trials if tuner == "random" else 0,
-        "seed": session.seed,
-        "data": session.source.sha256,
+        **session.identity(),
         "objective": session.exercise.objective,
     }
     earlier = session.run()["steps"].get("search")
@@ -117,7 +116,8 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
             study.search(oracle, workers, session.folder, session.seed, watch, known, cost.xla_break_even)
         complete = study.best_trial(oracle) is not None
     finally:
-        session.record("search", {**facts, **tally(), "complete": complete}, start)
+        sealed = {"files": files.digests(session.folder, *written)} if complete else {}
+        session.record("search", {**facts, **tally(), **sealed, "complete": complete}, start)
     best = study.best_trial(oracle)
     if best is None:
         reason = next((trial.message for trial in oracle.trials.values() if trial.message), "no trial could be made")
@@ -151,18 +151,22 @@ def show_summary(session: Session, form: str) -> None:
         files.write_text(session.folder / "summary.txt", text.getvalue())
 
 
-def retrain(session: Session, *, epochs: int, seeds: int) -> None:
+def retrain(session: Session, *, epochs: int, seeds: int, again: bool = False) -> None:
     """Trains the best configuration and the starting model again, evaluates both on the test images.
 
+    Args:
+        again: the test images may be read though they have been for this search.
+
     Raises:
+        RequestError: the search has other data, another seed or space, or the test images have been read for it.
         WorkError: there is no best configuration yet, or a training failed.
     """
     best = session.best()
+    _refuse_changes(session, session.run()["steps"]["search"]["settings"], session.identity())
     settings = {
         "epochs": epochs,
         "seeds": seeds,
-        "seed": session.seed,
-        "data": session.source.sha256,
+        **session.identity(),
         "hyperparameters": best,
         "start": dict(session.exercise.start),
     }
@@ -171,6 +175,8 @@ def retrain(session: Session, *, epochs: int, seeds: int) -> None:
     if _reusable(session, "retrain", settings, *(folder / name for name in retrained)):
         printing.print_metrics(session, files.read_json(folder / "metrics.json"))
         return
+    session.refuse_second_reading(settings, again)
+    earlier = _keep_earlier(session, "retrain", settings, folder)
     xla_break_even = _xla_break_even(session)
     workers = session.start_workers()
     _, start, space = session.start()
@@ -182,7 +188,7 @@ def retrain(session: Session, *, epochs: int, seeds: int) -> None:
     from search.lab import retrain as retraining
 
     models = {"tuned": best, "start": start}
-    facts = {**provenance.collect(session.script, workers.size), **settings, "settings": settings}
+    facts = {**provenance.collect(session.script, workers.size), **settings, "settings": settings, "earlier": earlier}
     session.say(
         f"Retraining for {epochs} epochs, {seeds} {'seeds' if seeds > 1 else 'seed'} each: {console.one_line(best)} and the starting model."
     )
@@ -200,8 +206,15 @@ def retrain(session: Session, *, epochs: int, seeds: int) -> None:
             seed=session.seed,
             xla_break_even=xla_break_even,
             watch=printing.watch(progress),
+            read_test=lambda: session.read_test("retrain", settings),
         )
+    facts |= {"files": files.digests(session.folder, *(folder / name for name in retrained))}
     session.record("retrain", {**facts, "seconds": round(time.monotonic() - began, 2), "complete": True}, start)
+    for before in earlier:
+        session.say(f"Before, in {session.folder / before['folder']} ({'; '.join(before['changes'])}):")
+        printing.print_metrics(session, files.read_json(session.folder / before["folder"] / "metrics.json"))
+    if earlier:
+        session.say("Now:")
     printing.print_metrics(session, metrics)
 
 
@@ -213,10 +226,18 @@ def sweep(session: Session, name: str, *, epochs: int, seeds: int, held_from: st
         most_values: keep this many of the values, evenly chosen; None keeps all.
 
     Raises:
-        RequestError: the space has no such hyper-parameter.
+        RequestError: the space has no such hyper-parameter, or the search has other data or another seed.
         WorkError: there is no best configuration yet, or every training failed.
     """
     best = session.best() if held_from == "best" else None
+    searched = session.run()["steps"].get("search")
+    if searched is not None:
+        _refuse_changes(session, searched["settings"], session.identity())
+    step, folder = f"sweep {name}", session.folder / "sweeps"
+    request = {"from": held_from, "best": best, "most_values": most_values, "epochs": epochs, "seeds": seeds}
+    request |= {"start": dict(session.exercise.start), **session.identity()}
+    if _as_before(session, step, request, folder / f"{name}.csv"):
+        return
     workers = session.start_workers()
     _, start, space = session.start()
     from search.lab import sweep as sweeping
@@ -226,12 +247,12 @@ def sweep(session: Session, name: str, *, epochs: int, seeds: int, held_from: st
     retuned = session.exercise.retuned.get(name)
     candidates = [] if retuned is None else sweeping.values_of(space, retuned, most_values)
     settings = {"from": held_from, "values": values, "held": held, "epochs": epochs, "seeds": seeds}
-    settings |= {"retuned": retuned, "candidates": candidates}
-    settings |= {"seed": session.seed, "data": session.source.sha256}
-    step, folder = f"sweep {name}", session.folder / "sweeps"
+    settings |= {"retuned": retuned, "candidates": candidates, **session.identity()}
     if _reusable(session, step, settings, folder / f"{name}.csv"):
         return
+    earlier = _keep_earlier(session, step, settings, folder / f"{name}.csv")
     facts = {**provenance.collect(session.script, workers.size), **settings, "settings": settings}
+    facts |= {"request": request, "earlier": earlier}
     model = "starting model" if held_from == "start" else "best configuration"
     session.say(
         f"Sweep of {name} from the {model}: {', '.join(map(figures.value, values))}; {epochs} epochs, "
@@ -259,22 +280,51 @@ def sweep(session: Session, name: str, *, epochs: int, seeds: int, held_from: st
             seed=session.seed,
             watch=printing.watch(progress),
         )
-    facts |= {"chosen": chosen}
+    facts |= {"chosen": chosen, "files": files.digests(session.folder, folder / f"{name}.csv")}
     session.record(step, {**facts, "seconds": round(time.monotonic() - began, 2), "complete": True}, start)
+    for before in earlier:
+        session.say(f"An earlier sweep ({'; '.join(before['changes'])}) is in {session.folder / before['folder']}")
     printing.print_sweep(session, name, rows, chosen)
 
 
+def tensorboard(session: Session) -> None:
+    """Writes every trial's curve and settings for TensorBoard.
+
+    Raises:
+        WorkError: there is no search, or its files are damaged.
+    """
+    from search.report import tensorboard as board
+
+    folder = board.write(session.folder)
+    session.say(f"For TensorBoard: `python -m tensorboard.main --logdir {folder}`")
+
+
 def report(session: Session) -> None:
-    """Writes the plots and ``report.html`` from what the folder holds.
+    """Writes the plots and ``report.html`` from what the folder holds, unless they are of these very files already.
 
     Raises:
         WorkError: there is nothing to report, or a file is damaged.
     """
+    folder = session.folder
+    if not (folder / "run.json").exists():
+        raise WorkError(f"{folder} holds no results; run `python {session.script.name}` first")
+    page, made = folder / "report.html", folder / "plots" / ".made-of.json"
+    if page.exists() and made.exists() and made.read_text(encoding="utf-8") == _report_made_of(session):
+        session.say(f"The report is {page}, written before from the same results")
+        return
     from search.report import page as reporting
 
-    if not (session.folder / "run.json").exists():
-        raise WorkError(f"{session.folder} holds no results; run `python {session.script.name}` first")
-    session.say(f"The report is {reporting.write_report(session.folder)}")
+    made.unlink(missing_ok=True)
+    session.say(f"The report is {reporting.write_report(folder)}")
+    files.write_text(made, _report_made_of(session))
+
+
+def _report_made_of(session: Session) -> str:
+    """The digests of what a report reads and of what it leaves, and of the code between them."""
+    patterns = ("*.json", "*.jsonl", "trials.csv", "retrain/*.*", "sweeps/*.csv", "plots/*.png", "report.html")
+    found = (path for pattern in patterns for path in session.folder.glob(pattern))
+    paths = sorted(path for path in found if path.is_file() and not path.name.startswith("."))
+    return json.dumps({"code": provenance.source_sha256(session.script), **files.digests(session.folder, *paths)})
 
 
 def _xla_break_even(session: Session) -> float | None:
@@ -307,27 +357,49 @@ def _say_complete(session: Session, earlier: dict[str, Any]) -> None:
     )
 
 
+def _as_before(session: Session, step: str, request: dict[str, Any], result: Path) -> bool:
+    """Whether the step was done with this request by this very code: then nothing need be built to find out."""
+    earlier = session.run()["steps"].get(step)
+    if earlier is None or earlier.get("request") != _as_json(request):
+        return False
+    return earlier["source"] == provenance.source_sha256(session.script) and _done(session, step, earlier, result)
+
+
 def _reusable(session: Session, step: str, settings: dict[str, Any], *written: Path) -> bool:
-    """Whether the step has been done with these settings; one done with others is set aside, one under way goes on.
+    """Whether the step has been done with these settings.
 
     Args:
         written: what the step leaves, the one that it writes last first.
     """
-    result = written[0]
     earlier = session.run()["steps"].get(step)
-    if earlier is None or earlier["settings"] == _as_json(settings):
-        if earlier is not None and earlier["complete"] and result.exists() and _readable(session, *written):
-            _say_changes(session, earlier)
-            session.say(f"{step}: done before with the same settings; used as it is.")
-            return True
+    return earlier is not None and earlier["settings"] == _as_json(settings) and _done(session, step, earlier, *written)
+
+
+def _done(session: Session, step: str, earlier: dict[str, Any], *written: Path) -> bool:
+    if not (earlier["complete"] and written[0].exists() and _readable(session, *written)):
         return False
-    aside = files.set_aside(result if step.startswith("sweep") else result.parent)
+    _say_changes(session, earlier)
+    session.say(f"{step}: done before with the same settings; used as it is.")
+    return True
+
+
+def _keep_earlier(session: Session, step: str, settings: dict[str, Any], result: Path) -> list[dict[str, Any]]:
+    """Sets aside what the step left with other settings, says what differs, and returns all that were, oldest first."""
+    recorded = session.run()["steps"].get(step, {})
+    earlier: list[dict[str, Any]] = list(recorded.get("earlier", []))
+    if not recorded or recorded["settings"] == _as_json(settings):
+        return earlier
+    aside = files.set_aside(result)
     if step.startswith("sweep"):
         for state in (result.parent / "states").glob(f"{result.stem}-*.npz"):
             state.unlink()
     if aside is not None:
-        session.say(f"{step}: the settings changed; the earlier result is now {aside}")
-    return False
+        changes = provenance.changes(recorded["settings"], _as_json(settings))
+        session.say(f"{step}: {'; '.join(changes)}; the earlier result is kept in {aside}")
+        if recorded["complete"]:
+            folder = aside.relative_to(session.folder).as_posix()
+            earlier.append({"folder": folder, "settings": recorded["settings"], "changes": changes})
+    return earlier
 
 
 def _as_json(settings: dict[str, Any]) -> Any:

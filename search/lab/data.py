@@ -57,8 +57,8 @@ class Source:
     Attributes:
         name: what a person calls it.
         images, labels: of the training images, the validation set included: (n, 28, 28) uint8 and (n,) uint8.
-        test_images: how many test images there are; only their header has been read.
-        sha256: of the training images and labels, so that a changed file is noticed.
+        test_images: how many test images there are.
+        sha256, test_sha256: of the training and of the test images and labels, so that a changed file is noticed.
         location: the file or folder.
     """
 
@@ -67,11 +67,12 @@ class Source:
     labels: NDArray[np.uint8]
     test_images: int
     sha256: str
+    test_sha256: str
     location: Path
 
 
 def load(source: str | None = None) -> Source:
-    """Reads the training images; the test images stay sealed until :func:`test_examples`.
+    """Reads the training images; of the test images only their number and digest leave here, until :func:`test_examples`.
 
     Args:
         source: None for the embedded MNIST, the path of an ``.npz`` in Keras's layout (``x_train``, ``y_train``,
@@ -88,9 +89,13 @@ def load(source: str | None = None) -> Source:
             f"--data {location} has {len(images)} training images; expected at least {VALIDATION_IMAGES + 1000}, since the last "
             f"{VALIDATION_IMAGES} are the validation set"
         )
-    digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
+    test = _read(location, "test")
     name = "MNIST, embedded" if source is None else str(source)
-    return Source(name, images, labels, _count_test_images(location), digest, location)
+    return Source(name, images, labels, len(test[0]), _digest(images, labels), _digest(*test), location)
+
+
+def _digest(images: NDArray[Any], labels: NDArray[Any]) -> str:
+    return hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
 
 
 def training_examples(source: Source, task: Task) -> Examples:
@@ -153,21 +158,6 @@ def _read(location: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[np.uint
     if not 0 <= labels.min() <= labels.max() <= 9:
         raise RequestError(f"{where}: labels run from {labels.min()} to {labels.max()}; expected digits 0 to 9")
     return images, labels.astype(np.uint8)
-
-
-def _count_test_images(location: Path) -> int:
-    """From the headers, which are checked, so that a retraining does not end with a refusal; the rest stays unread."""
-    with _readable(location):
-        if location.is_dir():
-            images = _idx_header(_idx_path(location, "test", "images"))
-            labels = _idx_header(_idx_path(location, "test", "labels"))
-        else:
-            with location.open("rb") as file, zipfile.ZipFile(file) as archive:
-                images, labels = _npy_header(archive, "x_test.npy"), _npy_header(archive, "y_test.npy")
-    where = f"--data {location}, test"
-    _check_images(where, *images)
-    _check_labels(where, *labels, images[0][0])
-    return images[0][0]
 
 
 @contextlib.contextmanager

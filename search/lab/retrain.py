@@ -38,6 +38,7 @@ def retrain(
     seed: int,
     xla_break_even: float | None,
     watch: Callable[[Job, Outcome], None],
+    read_test: Callable[[], data.Examples],
 ) -> dict[str, Any]:
     """Trains every model with every seed, evaluates each on the test images, and writes ``folder``.
 
@@ -48,6 +49,7 @@ def retrain(
         seed: what the seeds derive from.
         xla_break_even: see :class:`search.workers.trial.Job`.
         watch: called after each training.
+        read_test: reads the test images, which is logged; called once, after every training.
 
     Returns:
         What ``metrics.json`` holds: each model's figures are medians over its seeds, with their range beside them;
@@ -75,7 +77,7 @@ def retrain(
         if not outcome.completed:
             raise WorkError(f"retraining the {jobs[key].name} failed: {outcome.message}")
     task = data.TASKS[exercise.task]
-    test = data.test_examples(source, task)
+    test = read_test()
     evaluated = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     labels = _classes(test.y)
     metrics: dict[str, Any] = {

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from search.workers.trial import Problem
 
 
+OF_A_SEARCH = (  # all that a folder holds but the record of how often the test images were read
+    *("search", "retrain", "sweeps", "plots", "tensorboard"),
+    *("trials.csv", "summary.txt", "best.json", "run.json", "report.html"),
+)
 RECORDED = {"settings": dict, "complete": bool, "source": str, "versions": dict}  # of each step in run.json
 
 
@@ -35,31 +41,50 @@ class Session:
     results: Path
     source_name: str | None
     worker_count: int | None
-    seed: int
+    given_seed: int | None
     console: Console
     cluster: str | None = None
 
     def __post_init__(self) -> None:
         self.folder = self.results / self.exercise.name
+        self.seed: int = self.given_seed or 0
         self.source: data.Source
         self._workers: Workers | None = None
 
     @contextlib.contextmanager
-    def held(self, fresh: bool) -> Iterator[None]:
+    def held(self, fresh: bool = False) -> Iterator[None]:
         """Locks the results folder, checks the data, and at the end stops the workers.
+
+        Data and seed that were not given are those of the search in the folder.
+
+        Args:
+            fresh: set what the folder holds aside, unless the same command has begun so and was interrupted.
 
         Raises:
             RequestError: the folder is in use or cannot be written, or the data cannot be read.
+            WorkError: ``run.json`` is damaged.
         """
+        begun = self.folder / ".fresh.json"
+        going_on = not fresh or (begun.exists() and files.read_json(begun) == _command())
+        if going_on:
+            self._take_from_record()
         self.source = data.load(self.source_name)
         with files.locked(self.folder):
-            if fresh:
+            if not going_on:
                 self._set_aside()
+                files.write_json(begun, _command())
+            elif fresh:
+                self.say("--fresh: going on with the work that it began")
             try:
                 yield
             finally:
                 if self._workers is not None:
                     self._workers.close()
+            begun.unlink(missing_ok=True)
+
+    def identity(self) -> dict[str, Any]:
+        """What every step of a search shares with it: the seed, the training and the test data."""
+        return {"seed": self.seed, "data": self.source.sha256, "test_data": self.source.test_sha256}
 
     def start_workers(self) -> Workers:
         """The workers; they import TensorFlow while this process does."""
@@ -69,8 +94,10 @@ class Session:
 
                 self._workers = RayWorkers(self.cluster, self.worker_count)
             elif self.worker_count:
+                from search.workers import limits
                 from search.workers.local import LocalPool
 
+                limits.check(self.worker_count)
                 self._workers = LocalPool(self.worker_count, self.folder)
             else:
                 from search.workers.in_process import InProcess
@@ -178,39 +205,79 @@ class Session:
         validation = data.VALIDATION_IMAGES
         run["data"] = {
             "source": self.source.name,
+            "given": None if self.source_name is None else str(self.source.location.resolve()),
             "sha256": self.source.sha256,
+            "test_sha256": self.source.test_sha256,
             "train": len(self.source.images) - validation,
             "validation": validation,
             "test": self.source.test_images,
         }
         run["steps"][step] = dict(facts)
-        files.write_json(self.folder / "run.json", run)
+        files.write_json(self.folder / "run.json", files.seal(run))
+
+    def refuse_second_reading(self, settings: Mapping[str, Any], again: bool) -> None:
+        """Whether the test images may be read: once a search, or again where the same evaluation was interrupted.
+
+        Raises:
+            RequestError: they have been read with other settings and ``again`` is false.
+        """
+        now = self._reading(settings)
+        for earlier in folders.read_test_readings(self.folder):
+            if not again and earlier["search"] == now["search"] and earlier["settings"] != now["settings"]:
+                raise RequestError(
+                    f"the test images were read for this search on {earlier['when']} with other settings; a figure chosen "
+                    "among several is no test: keep that one, or read them again with --read-test-again, which the report says"
+                )
+
+    def read_test(self, why: str, settings: Mapping[str, Any]) -> data.Examples:
+        """The test images and their targets; that they are read is logged first, where ``--fresh`` leaves it.
+
+        Raises:
+            RequestError: they cannot be read.
+            OSError: the log cannot be written.
+        """
+        with (self.folder / folders.TEST_READINGS).open("a", encoding="utf-8") as log:
+            log.write(json.dumps({"why": why, **self._reading(settings)}) + "\n")
+        return data.test_examples(self.source, data.TASKS[self.exercise.task])
+
+    def _reading(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        search = self.run()["steps"].get("search", {}).get("settings")
+        return {
+            "when": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "search": files.seal({"settings": search})["sha256"],
+            "settings": json.loads(json.dumps(settings)),
+            "data": self.source.test_sha256,
+        }
 
     def say(self, text: str) -> None:
         """Prints a line for the person at the terminal."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
+    def say_next(self, step: str) -> None:
+        """Prints the command that the person will want next."""
+        command = folders.read_record(self.folder).command(step)
+        self.say(f"Next: `{command}`")
+
+    def _take_from_record(self) -> None:
+        run = self.run()
+        search = run["steps"].get("search")
+        if search is None:
+            return
+        with folders.reading_record(self.folder, "the seed and the data of a search"):
+            if self.given_seed is None:
+                self.seed = int(search["settings"].get("seed", 0))
+            if self.source_name is None:
+                self.source_name = run["data"].get("given")
+
     def _set_aside(self) -> None:
-        mine = (
-            "search",
-            "retrain",
-            "sweeps",
-            "plots",
-            "trials.csv",
-            "summary.txt",
-            "best.json",
-            "run.json",
-            "report.html",
-        )
-        found = [self.folder / name for name in mine if (self.folder / name).exists()]
-        if found:
-            k = 1
-            while (aside := self.results / f"{self.exercise.name}.old-{k}").exists():
-                k += 1
-            aside.mkdir()
-            for path in found:
-                path.rename(aside / path.name)
+        earlier = [path.name for path in self.folder.glob("retrain.old-*")]
+        aside = files.set_aside(self.folder, (*OF_A_SEARCH, *earlier))
+        if aside is not None:
             self.say(f"--fresh: the earlier results are now in {aside}")
+
+
+def _command() -> list[str]:
+    return sys.argv[1:]
 
 
 def problem(exercise: Exercise, source: data.Source) -> Problem:
