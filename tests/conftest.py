@@ -32,6 +32,15 @@ def small_data(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="session")
+def without_tensorflow(tmp_path_factory):
+    """Modules in TensorFlow's, Keras's and KerasTuner's place that end the process when they are imported."""
+    folder = tmp_path_factory.mktemp("without_tensorflow")
+    for module in ("tensorflow", "keras", "keras_tuner"):
+        (folder / f"{module}.py").write_text(f"import os; os.write(2, b'{module} was imported\\n'); os._exit(99)\n")
+    return folder
+
+
 def write_exercise(folder, build, *, start="{'batch_size': 128}", extra=""):
     """Writes ``folder/search_small.py``: digit 0 or not, with the given body of ``build``."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -80,17 +80,17 @@ class Case:
         assert len(err.splitlines()) == 1, seen
         assert err.startswith("error: "), seen
         assert err.endswith("\n"), seen
-        assert not out, seen
+        assert len(out.splitlines()) <= 1, seen  # what is happening, said before the slow checks
         for fragment in [self.says] if isinstance(self.says, str) else self.says:
             assert fragment in err, f"{fragment!r} is not in {err!r}"
         assert not {path for path in differ if Path(path).name not in self.leaves}, f"left behind or changed: {differ}"
 
 
 COMMAND_LINES = [
-    ("nonsense", "'nonsense' is not one of 'search', 'summary', 'retrain', 'sweep', 'report'"),
-    ("SEARCH", "'SEARCH' is not one of"),
-    ("''", "'' is not one of"),
-    ("'sea\nrch'", "is not one of"),
+    ("nonsense", "No such command 'nonsense'"),
+    ("SEARCH", "No such command 'SEARCH'"),
+    ("''", "No such command ''"),
+    ("'sea\nrch'", "No such command"),
     ("--nonsense", "No such option"),
     ("--tun random", ["No such option", "--tuner"]),
     ("-x", "No such option"),
@@ -126,35 +126,39 @@ COMMAND_LINES = [
     ("--seed 2147483648", ["--seed", "2147483648 is not in the range"]),
     ("--seed abc", ["--seed", "'abc' is not a valid integer"]),
     ("--seed 1.0", ["--seed", "'1.0' is not a valid integer"]),
-    ("search --epochs 3", "--epochs means nothing to search; it takes --tuner"),
-    ("search --seeds 2", "--seeds means nothing to search"),
-    ("search --csv", "--csv means nothing to search"),
-    ("search --from best", "--from means nothing to search"),
-    ("summary --tuner random", "--tuner means nothing to summary; it takes --results, --csv, --json"),
-    ("summary --fresh", "--fresh means nothing to summary"),
-    ("summary --data x.npz", "--data means nothing to summary"),
-    ("summary --quick", "--quick means nothing to summary"),
-    ("summary --workers 2", "--workers means nothing to summary"),
+    ("search --epochs 3", ["No such option --epochs", "search_single.py search takes --tuner"]),
+    ("search --seeds 2", ["No such option --seeds", "search_single.py search takes --"]),
+    ("search --csv", ["No such option --csv", "search_single.py search takes --"]),
+    ("search --from best", ["No such option --from", "search_single.py search takes --"]),
+    (
+        "summary --tuner random",
+        ["No such option --tuner", "search_single.py summary takes --results, --quick, --csv, --json"],
+    ),
+    ("summary --fresh", ["No such option --fresh", "search_single.py summary takes --"]),
+    ("summary --data x.npz", ["No such option --data", "search_single.py summary takes --"]),
+    ("--quick search", ["--quick stands before search", "search --help"]),
+    ("--seed 3 retrain", "--seed stands before retrain"),
+    ("summary --workers 2", ["No such option --workers", "search_single.py summary takes --"]),
     ("summary --csv --json", "--csv and --json were both given; expected one"),
-    ("retrain --tuner random", "--tuner means nothing to retrain"),
-    ("retrain --max-epochs 9", "--max-epochs means nothing to retrain"),
-    ("retrain --fresh", "--fresh means nothing to retrain"),
-    ("retrain --json", "--json means nothing to retrain"),
-    ("report --seed 1", "--seed means nothing to report; it takes --results"),
-    ("report --csv", "--csv means nothing to report"),
-    ("sweep batch_size --tuner random", "--tuner means nothing to sweep"),
-    ("sweep batch_size --fresh", "--fresh means nothing to sweep"),
+    ("retrain --tuner random", ["No such option --tuner", "search_single.py retrain takes --"]),
+    ("retrain --max-epochs 9", ["No such option --max-epochs", "search_single.py retrain takes --"]),
+    ("retrain --fresh", ["No such option --fresh", "search_single.py retrain takes --"]),
+    ("retrain --json", ["No such option --json", "search_single.py retrain takes --"]),
+    ("report --seed 1", ["No such option --seed", "search_single.py report takes --results"]),
+    ("report --csv", ["No such option --csv", "search_single.py report takes --"]),
+    ("sweep batch_size --tuner random", ["No such option --tuner", "search_single.py sweep takes --"]),
+    ("sweep batch_size --fresh", ["No such option --fresh", "search_single.py sweep takes --"]),
     ("sweep batch_size --from middle", ["--from", "'middle' is not one of 'start', 'best'"]),
-    ("--from best", "--from means nothing to the whole exercise"),
-    ("--csv", "--csv means nothing to the whole exercise"),
-    ("sweep", "sweep: no hyper-parameter named"),
-    ("sweep ''", "sweep: no hyper-parameter named"),
+    ("--from best", "No such option --from"),
+    ("--csv", "No such option --csv"),
+    ("sweep", ["Missing argument 'NAME'", "see `python search_single.py sweep --help`"]),
+    ("sweep ''", "'' names no hyper-parameter; expected a name, as in `sweep batch_size`"),
     ("sweep batch_size optimizer", "unexpected extra argument (optimizer)"),
-    ("summary single", "summary single: only sweep takes a name; leave single out"),
-    ("search batch_size", "only sweep takes a name; leave batch_size out"),
-    ("retrain single", "only sweep takes a name"),
-    ("report all", "only sweep takes a name"),
-    ("batch_size sweep", "'batch_size' is not one of"),
+    ("summary single", "unexpected extra argument (single)"),
+    ("search batch_size", "unexpected extra argument (batch_size)"),
+    ("retrain single", "unexpected extra argument (single)"),
+    ("report all", "unexpected extra argument (all)"),
+    ("batch_size sweep", "No such command 'batch_size'"),
     ("search --results ''", "--results"),
     ("summary", "holds no search; run `python search_single.py search` first", 1),
     ("summary --csv", "holds no search", 1),
@@ -164,7 +168,7 @@ COMMAND_LINES = [
 
 
 CASES = [Case(f"single {row[0]}", [SINGLE, *shlex.split(row[0])], *row[1:]) for row in COMMAND_LINES]
-CASES.append(Case("single, not text", [SINGLE, b"sea\xffrch"], "is not one of"))
+CASES.append(Case("single, not text", [SINGLE, b"sea\xffrch"], "No such command"))
 CASES += [
     Case(f"unsearched: {verb}", [SINGLE, *verb.split()], "run `python search_single.py search` first", 1, leaves=LOCK)
     for verb in ("retrain", "sweep batch_size --from best")
@@ -260,7 +264,7 @@ CASES += [
     for line, says, status in (
         ("retrain", "the results folder results/single cannot be written", 2),
         ("sweep batch_size", "the results folder results/single cannot be written", 2),
-        ("--quick", "the results folder results/single cannot be written", 2),
+        ("--quick", "the results folder results/quick/single cannot be written", 2),
         ("search --fresh", "the results folder results/single cannot be written", 2),
         ("summary", "results/single", 1),
         ("report", "results/single", 1),
@@ -271,7 +275,7 @@ CASES += [
 @pytest.fixture
 def holder(tmp_path):
     """A live process that holds the exercise's results folder."""
-    code = "import sys, pathlib; from search import store\nwith files.locked(pathlib.Path(sys.argv[1])): print(flush=True); sys.stdin.read()"
+    code = "import sys, pathlib; from search import files\nwith files.locked(pathlib.Path(sys.argv[1])): print(flush=True); sys.stdin.read()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path / "results" / "single")],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -283,7 +287,7 @@ def holder(tmp_path):
     process.communicate()
 
 
-@pytest.mark.parametrize("line", ["search", "search --fresh", "retrain", "sweep batch_size", "--quick"])
+@pytest.mark.parametrize("line", ["search", "search --fresh", "retrain", "sweep batch_size", "--epochs 3"])
 def test_results_folder_in_use(tmp_path, without_tensorflow, holder, line):
     says = [f"results/single is in use by process {holder.pid}", "wait for it, stop it, or give another --results"]
     case = Case(line, [SINGLE, *line.split()], says)
@@ -773,14 +777,6 @@ CASES.append(
         leaves=LOCK,
     )
 )
-
-
-@pytest.fixture(scope="session")
-def without_tensorflow(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("without_tensorflow")
-    for module in ("tensorflow", "keras", "keras_tuner"):
-        (folder / f"{module}.py").write_text(f"import os; os.write(2, b'{module} was imported\\n'); os._exit(99)\n")
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from search.lab.session import Session
 
 SWEEP_EPOCHS = 10
+PIPED_WIDTH = 1000  # a table in a file has its rows on one line each
 QUICK_FOLDER = "quick"  # below the results: its figures are no results of the lab
 
 Command = Callable[..., Any]
@@ -36,7 +38,8 @@ def exercise_command(exercise: Exercise, script: Path) -> click.Group:
         data, workers, seed, cluster = (flags.get(key) for key in ("data", "workers", "seed", "cluster"))
         if workers is None and cluster is None:
             workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        return Session(exercise, script, folder, data, workers, seed, Console(highlight=False), cluster)
+        console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+        return Session(exercise, script, folder, data, workers, seed, console, cluster)
 
     def search_options(tuner: str, max_epochs: int | None, trials: int | None, quick: bool) -> dict[str, Any]:
         if trials is not None and tuner == "hyperband":

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
@@ -75,6 +76,8 @@ def run(command: Callable[[], click.Command], name: str) -> NoReturn:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
             signal.signal(number, _end)
     sys.unraisablehook = _send_again
+    for package in NEEDED:  # what a package deprecates in another is for neither to end a search, whatever -W says
+        warnings.filterwarnings("ignore", module=rf"{package}(\.|$)")
     try:
         try:
             check_environment(name)

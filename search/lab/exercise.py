@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.abc
+import importlib.machinery
 import importlib.util
 import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from search.errors import RequestError
@@ -17,21 +20,20 @@ if TYPE_CHECKING:
     import keras_tuner
 
 
-class HyperModel:
-    """A ``keras_tuner.HyperModel`` whose ``fit`` is this project's compiled trainer.
+class _Base:
+    """In the place of ``keras_tuner.HyperModel`` until KerasTuner, which takes seconds, is imported."""
 
-    Subclasses define ``build(self, hp)`` and return a compiled Keras model. An instance is a real
-    ``keras_tuner.HyperModel``, so any KerasTuner tuner takes it; KerasTuner itself is imported when the first one is
-    made, which is what lets an exercise script answer ``--help`` at once.
+
+class HyperModel(_Base):
+    """A ``keras_tuner.HyperModel`` that trains with the batch size in its space.
+
+    Subclasses define ``build(self, hp)`` and return a compiled Keras model. Wherever KerasTuner is imported, this class
+    has its ``HyperModel`` as a base; that it is not imported here lets an exercise script answer ``--help`` at once.
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> HyperModel:
-        import keras_tuner
+        import keras_tuner  # noqa: F401
 
-        if not issubclass(cls, keras_tuner.HyperModel):
-            cls = type(
-                cls.__name__, (cls, keras_tuner.HyperModel), {"__module__": cls.__module__, "__doc__": cls.__doc__}
-            )
         instance: HyperModel = object.__new__(cls)
         return instance
 
@@ -47,6 +49,31 @@ class HyperModel:
 
         size = {"batch_size": hp.values["batch_size"]} if "batch_size" in hp.values else {}
         return fit(model, *args, **{**size, **kwargs})
+
+
+class _JoinKerasTuner(importlib.abc.MetaPathFinder):
+    """Makes ``keras_tuner.HyperModel`` the base of :class:`HyperModel` as soon as KerasTuner has been imported."""
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        if name != "keras_tuner":
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def execute_and_join(module: ModuleType) -> None:
+                execute(module)
+                sys.meta_path.remove(self)
+                HyperModel.__bases__ = (module.HyperModel,)
+
+            spec.loader.exec_module = execute_and_join  # type: ignore[method-assign]
+        return spec
+
+
+if "keras_tuner" in sys.modules:
+    HyperModel.__bases__ = (sys.modules["keras_tuner"].HyperModel,)
+else:
+    sys.meta_path.insert(0, _JoinKerasTuner())
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,6 @@ def retrain(
     for key, outcome in outcomes.items():
         if not outcome.completed:
             raise WorkError(f"retraining the {jobs[key].name} failed: {outcome.message}")
-    task = data.TASKS[exercise.task]
     test = read_test()
     evaluated = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     labels = _classes(test.y)
