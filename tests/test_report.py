@@ -704,6 +704,12 @@ def test_a_spike_makes_no_trend() -> None:
     assert "overfits" in sentence
 
 
+def test_a_few_epochs_make_no_trend() -> None:
+    said = sentences.fitting("tuned", a_method(np.array([0.3, 0.1, 0.2]), np.array([0.3, 0.2, 0.1])))
+    assert "trained for 3 epochs, too few to tell a trend from a spike" in said
+    assert "overfits" not in said
+
+
 def test_accuracy_stands_beside_loss_and_seeds_that_disagree_are_said_to() -> None:
     epoch = np.arange(1.0, 101.0)
     rising, level = a_method(0.1 + 0.001 * np.abs(epoch - 30), 0.3 / epoch), a_method(np.full(100, 0.1), 0.3 / epoch)

@@ -224,6 +224,12 @@ def fitting(name: str, method: Method) -> str:
     verdicts = {fit.verdict for fit in found}
     epochs = method.history["loss"].shape[1]
     w = evidence.window(epochs)
+    if w < 2:
+        ends = [ranged(m, estimators.summary(method.history[m][:, -1])) for m in ("val_loss", "val_accuracy")]
+        return (
+            f"The {name} model was trained for {figures.plural(epochs, 'epoch')}, too few to tell a trend from a spike; "
+            f"its validation loss ends at {ends[0]}, its validation accuracy at {ends[1]}."
+        )
     lowest = estimators.summary([fit.lowest for fit in found])
     where = f"epoch {lowest.low:.0f}" if lowest.low == lowest.high else f"epochs {lowest.low:.0f} to {lowest.high:.0f}"
     minimum, end, before = (
