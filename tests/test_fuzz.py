@@ -122,6 +122,7 @@ HEADER = {
     "weights": 0,
     "epoch": None,
     "memory": None,
+    "dtypes": {},
     "history": STATE.history,
     "identity": IDENTITY,
 }

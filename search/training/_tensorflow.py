@@ -5,9 +5,15 @@ from __future__ import annotations
 import contextlib
 import itertools
 import random
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+import keras
+import tensorflow as tf
+from keras.src.trainers.data_adapters import array_data_adapter, array_slicing
 from tensorflow.python.eager import context
+from tensorflow.python.framework import ops
 
 SEEDINGS_BETWEEN_FORGETTING = 50  # of TensorFlow's kernels; those of a new structure's trial take some 0.5 MB
 
@@ -32,3 +38,123 @@ def kernels_kept() -> Iterator[None]:
         yield
     finally:
         eager._context_handle = handle
+
+
+def traced(function: Callable[..., Any], *signature: tf.TensorSpec, jit_compile: bool = False) -> Any:
+    """The ``ConcreteFunction`` of ``function``; what TensorFlow would keep of it for good goes when it goes.
+
+    A custom gradient that is traced stays in TensorFlow's registry, and its whole graph with it: some MB a program, since
+    every optimizer's step has one. No one differentiates these programs, so theirs go with them.
+    """
+    registered = getattr(ops.gradient_registry, "_registry", {})
+    before = set(registered)
+    program = tf.function(function, autograph=False, jit_compile=jit_compile).get_concrete_function(*signature)
+    weakref.finalize(program, _remove, registered, registered.keys() - before).atexit = False
+    return program
+
+
+def _remove(entries: dict[str, Any], names: set[str]) -> None:
+    for name in names:
+        entries.pop(name, None)
+
+
+def call(program: Any, arguments: Sequence[tf.Tensor], captures: Sequence[tf.Tensor]) -> Any:
+    """Runs a ``ConcreteFunction`` with ``captures`` in place of the variables and tensors that it was traced with."""
+    return program._call_flat(list(arguments), list(captures))
+
+
+def handle(variable: keras.Variable) -> tf.Tensor:
+    """The resource of a Keras variable, as a traced function captures it: the same object at every call."""
+    return variable._value.handle
+
+
+def is_own_train_function(model: keras.Model) -> bool:
+    """Whether ``model.train_function`` is the one that Keras makes, or none yet; another is the user's."""
+    function = model.train_function
+    return function is None or getattr(function, "__qualname__", "").startswith("TensorFlowTrainer._make_function.")
+
+
+def is_distributed(model: keras.Model) -> bool:
+    """Whether the model was made, or would be trained, under a distribution strategy of TensorFlow or Keras."""
+    strategy = getattr(model, "_distribute_strategy", None)
+    return strategy is not None or tf.distribute.has_strategy() or keras.distribution.distribution() is not None
+
+
+def starting_epoch(model: keras.Model, initial_epoch: int) -> int:
+    """What ``BackupAndRestore`` asked for in ``on_train_begin``, otherwise ``initial_epoch``."""
+    return model._initial_epoch or initial_epoch
+
+
+def should_evaluate(model: keras.Model, epoch: int, validation_freq: Any) -> bool:
+    """Whether Keras evaluates after this epoch (from 0)."""
+    return bool(model._should_eval(epoch, validation_freq))
+
+
+def metrics_or_logs(model: keras.Model, logs: Any) -> Any:
+    """An epoch's logs: the metrics, or what the last step returned where a step of the user's own returns other names."""
+    return model._get_metrics_result_or_logs(logs)
+
+
+def is_default_hook(hook: Any) -> bool:
+    """Whether a callback's hook is the one of ``keras.callbacks.Callback``, which does nothing."""
+    return bool(getattr(hook, "_is_default", False))
+
+
+def accepts_arrays(*parts: Any) -> bool:
+    """Whether Keras takes these for arrays, rather than data sets, generators or something unknown."""
+    return bool(array_data_adapter.can_convert_arrays(parts))
+
+
+def array_batches(
+    x: Any, y: Any, sample_weight: Any, class_weight: Any, batch_size: int | None, steps: int | None
+) -> tuple[Any, int, int]:
+    """What Keras makes of arrays: the structure that a step takes, lists as tuples; how many examples; the batch size.
+
+    Raises:
+        ValueError: what Keras raises where the arrays do not belong together.
+    """
+    adapter = array_data_adapter.ArrayDataAdapter(
+        x, y, sample_weight=sample_weight, class_weight=class_weight, batch_size=batch_size, steps=steps
+    )
+    return keras.tree.lists_to_tuples(adapter._inputs), adapter._num_samples, adapter.batch_size
+
+
+def as_keras_feeds_it(array: Any) -> Any:
+    """The array or tensor that Keras's TensorFlow trainer slices batches from: floats as ``floatx``, pandas as NumPy."""
+    return array_slicing.convert_to_sliceable(array, target_backend="tensorflow")
+
+
+def validation_split(x: Any, y: Any, sample_weight: Any, share: float) -> tuple[Any, Any]:
+    """Keras's split of ``(x, y, sample_weight)``: the last ``share`` of the examples is for validation."""
+    parts: tuple[Any, Any] = array_slicing.train_validation_split((x, y, sample_weight), validation_split=share)
+    return parts
+
+
+def layers(model: keras.Model) -> list[keras.Layer]:
+    """Every layer of the model, those of models in it too."""
+    return list(model._flatten_layers(include_self=False))
+
+
+def losses(model: keras.Model) -> list[keras.losses.Loss]:
+    """The losses that the model was compiled with, one an output, once it has been trained or evaluated; else none."""
+    return [part.loss for part in getattr(model._compile_loss, "_flat_losses", None) or ()]
+
+
+def metrics(model: keras.Model) -> list[keras.metrics.Metric]:
+    """Every metric of the model, out of the containers that ``compile`` puts them in."""
+    found: list[keras.metrics.Metric] = []
+    waiting = list(model.metrics)
+    while waiting:
+        metric = waiting.pop()
+        found.append(metric)
+        waiting += getattr(metric, "metrics", ())
+    return found
+
+
+def is_called_in_training(layer: keras.Layer) -> bool:
+    """Whether a functional model calls the layer with ``training=True``, at inference too."""
+    return any(
+        argument is True
+        for node in layer._inbound_nodes
+        for argument in (*node.arguments.args, *node.arguments.kwargs.values())
+    )

@@ -97,15 +97,19 @@ def restore_weights(state: State, model: keras.Model) -> None:
 def write(path: Path, state: State) -> None:
     """Writes the state as an ``.npz`` without pickles; every array carries the archive's CRC-32."""
     arrays = {f"variable_{i:04d}": value for i, value in enumerate(state.variables)}
-    header = {
+    memory = _without_arrays(state.memory, arrays)
+    header: dict[str, Any] = {
         "format": FORMAT,
         "variables": len(state.variables),
         "weights": state.weights,
         "epoch": state.epoch,
         "history": state.history,
         "identity": state.identity,
-        "memory": _without_arrays(state.memory, arrays),
+        "memory": memory,
+        "dtypes": {name: array.dtype.name for name, array in arrays.items() if array.dtype.kind == "V"},
     }
+    for name in header["dtypes"]:  # as bfloat16, which NumPy cannot name in a file
+        arrays[name] = arrays[name].view(f"u{arrays[name].dtype.itemsize}")
     files.write_npz(path, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)
 
 
@@ -123,6 +127,8 @@ def read(path: Path, identity: dict[str, Any]) -> State:
             if version != FORMAT:
                 raise WorkError(f"{path} has format {version!r}; this version reads {FORMAT}; {remedy}")
             arrays = {name: archive[name] for name in archive.files if name != "header"}
+            for name, dtype in header["dtypes"].items():
+                arrays[name] = arrays[name].view(np.dtype(dtype))
             state = State(
                 [arrays[f"variable_{i:04d}"] for i in range(header["variables"])],
                 {str(metric): [float(value) for value in values] for metric, values in header["history"].items()},
@@ -145,7 +151,8 @@ def read(path: Path, identity: dict[str, Any]) -> State:
 def _variables(model: keras.Model) -> list[Any]:
     if model.optimizer is None:
         return list(model.variables)
-    model.optimizer.build(model.trainable_variables)
+    if not model.optimizer.built:  # a second time, a LossScaleOptimizer makes itself other variables
+        model.optimizer.build(model.trainable_variables)
     return [*model.variables, *model.optimizer.variables]
 
 

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import random
+import sys
 import time
+import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
 
 from search import files
-from search.errors import WorkError
-from search.training import checkpoint, compiled
+from search.errors import WorkError, first_line
+from search.training import _tensorflow, checkpoint, data, xla
+from search.training import callbacks as hooks
 from search.training import plan as plans
+from search.training.data import Examples, NotCompiled
 from search.training.plan import Diverged, Following, Stopped
+from search.training.program import Programs, by_steps, create_variables, programs
+from search.training.seeds import seed_everything
 
 SECONDS_BETWEEN_STATES = 10.0
 SECONDS_WORTH_A_STATE = 2.0  # an epoch that takes longer may not end before its worker is stopped
 
+RAN_OUT = (
+    "Your input ran out of data; interrupting training. Make sure that your dataset or generator can generate at least "
+    "`steps_per_epoch * epochs` batches. You may need to use the `.repeat()` function when building your dataset."
+)
+
 keras_fit = keras.Model.fit  # taken before a plan puts ours in its place
+
+_said: set[str] = set()  # the reasons for model.fit that this process has given
 
 
 def fit(
@@ -39,102 +58,439 @@ def fit(
     validation_batch_size: int | None = None,
     validation_freq: Any = 1,
 ) -> keras.callbacks.History:
-    """Trains as ``model.fit`` does, with its arguments and its results; see there.
+    """Trains as ``model.fit`` does: its arguments, its ``History``, and its weights, metrics and effects of callbacks
+    given the same batches.
 
-    Inside :func:`search.training.plan.planned` it follows the plan: the order of the examples, where it goes on, which
-    state it leaves and when it stops. Elsewhere a seed is drawn from ``random``.
+    An epoch is one compiled program over arrays or tensors in memory. What that cannot do is trained by ``model.fit``
+    itself, and one line on stderr says which argument, layer or callback was the reason: data sets and generators,
+    callbacks that act between batches, ``run_eagerly``, distribution strategies, other backends than TensorFlow.
+
+    The order of the examples comes from a seed that ``random`` gives. Inside :func:`search.training.planned` it comes
+    from the plan, and training goes on from the plan's state and leaves one.
+
+    Raises:
+        ValueError: what ``model.fit`` raises.
     """
     arguments = dict(locals())
-    model = arguments.pop("model")
+    del arguments["model"]
+    if "fit" in vars(model) or type(model).fit is not keras.Model.fit:
+        if plans.current() is None:
+            _say(_line(f"{type(model).__name__} has a fit of its own"))
+        history: keras.callbacks.History = model.fit(**arguments)
+        return history
+    return train(model, **arguments)
+
+
+def train(model: keras.Model, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+    """:func:`fit` without regard to a ``fit`` of the model's own class, which may be the one that calls this."""
+    bound = inspect.signature(fit).bind(model, *args, **kwargs)
+    bound.apply_defaults()
+    arguments = dict(bound.arguments)
+    del arguments["model"]
     following = plans.current()
-    if following is None:
-        return keras_fit(model, **arguments)
-    following.fits += 1
-    keeper = _Keeper(following, arguments["epochs"])
-    state = _latest_state(following) if following.fits == 1 else None
-    if state is not None:
-        checkpoint.restore(state, model)
-        following.record.history.update(state.history)
-        ended = state.epochs if following.plan.state.exists() else arguments["initial_epoch"]
-        arguments["initial_epoch"] = ended if state.epoch is None else state.epoch
-    elif following.fits == 1 and following.plan.resume_from is not None:
-        arguments["initial_epoch"] = 0  # what it was to go on from is lost
-    if not _arrays(x, y, validation_data):
-        following.record.notes.append("handed to model.fit: the data are not arrays")
-        arguments["callbacks"] = [*(callbacks or ()), keeper]
-        history = keras_fit(model, **arguments)
-    else:
-        history = compiled.fit(
-            model,
-            x,
-            y,
-            batch_size=batch_size or 32,
-            epochs=epochs,
-            initial_epoch=arguments["initial_epoch"],
-            validation_data=validation_data,
-            callbacks=[*(callbacks or ()), keeper],
-            seed=following.plan.seed,
-            milestones=following.plan.milestones,
-            xla_break_even=following.plan.xla_break_even,
+    if following is not None:
+        following.fits += 1
+    try:
+        training = _Training(model, arguments, following)
+    except NotCompiled as reason:
+        return _by_keras(model, arguments, following, str(reason))
+    return training.run()
+
+
+class _Training:
+    """One call of ``fit`` on the compiled path.
+
+    Raises (on construction):
+        NotCompiled: the call is one for ``model.fit``.
+    """
+
+    def __init__(self, model: keras.Model, arguments: dict[str, Any], following: Following | None) -> None:
+        _check(model, arguments)
+        self.model, self.following = model, following
+        self.epochs: int = arguments["epochs"]
+        self.initial_epoch: int = arguments["initial_epoch"]
+        self.shuffle, self.validation_freq = arguments["shuffle"], arguments["validation_freq"]
+        self.examples, self.validation = _examples(arguments)
+        self.programs: Programs | None = None
+        self.by_steps = False
+        self.seed = (random.randrange(2**31),) if following is None else (*following.plan.seed, following.fits)
+        self.xla_from = math.inf
+        self.written = time.monotonic()
+        given = arguments["callbacks"]
+        self.callbacks = given if isinstance(given, keras.callbacks.CallbackList) else self._list(given, arguments)
+
+    def _list(self, given: Any, arguments: dict[str, Any]) -> keras.callbacks.CallbackList:
+        return keras.callbacks.CallbackList(
+            given,
+            add_history=True,
+            add_progbar=arguments["verbose"] != 0,
+            verbose=arguments["verbose"],
+            epochs=self.epochs,
+            steps=self.examples.steps or self.examples.batches,
+            model=self.model,
         )
+
+    def run(self) -> keras.callbacks.History:
+        """Trains to the end, as ``model.fit`` goes about it."""
+        model = self.model
+        state = self._restored()
+        model.stop_training = False
+        if model.train_function is None:
+            model.make_train_function()
+        first, logs = self._begin(state)
+        parts = data.stretches(self.examples, self.initial_epoch)
+        for epoch, stretch in zip(range(self.initial_epoch, self.epochs), parts, strict=False):
+            if epoch < first:
+                continue
+            logs = self._epoch(epoch, stretch)
+            if model.stop_training:
+                break
+        if isinstance(model.optimizer, keras.optimizers.Optimizer) and self.epochs > 0:
+            model.optimizer.finalize_variable_values(model.trainable_weights)
+        self.callbacks.on_train_end(logs)
+        if self.following is not None:
+            _note(self.following, model)
+            self._write(None)
+        history: keras.callbacks.History = model.history
+        return history
+
+    def _begin(self, state: checkpoint.State | None) -> tuple[int, Any]:
+        """Calls ``on_train_begin``; returns the epoch to begin with, and the last logs of a training that goes on."""
+        history = self.model.history
+        self._before = {name: len(values) for name, values in history.history.items()}
+        self._earlier = {name: list(values) for name, values in self._record_history().items()}
+        if state is None or state.memory is None:
+            self.callbacks.on_train_begin()
+            self.initial_epoch = _tensorflow.starting_epoch(self.model, self.initial_epoch)
+            return self.initial_epoch, None
+        kept = state.memory
+        with hooks.appending(self.callbacks.callbacks, kept["callbacks"]):
+            self.callbacks.on_train_begin()
+        hooks.recall(self.callbacks.callbacks, kept["callbacks"])
+        history.history.update({name: list(values) for name, values in kept["history"].items()})
+        history.epoch = list(kept["epochs"])
+        for name, values in kept["history"].items():
+            own = self._earlier[name]
+            self._earlier[name] = own[: len(own) - len(values)]
+        return (self.epochs if state.epoch is None else state.epoch), kept["logs"]
+
+    def _epoch(self, epoch: int, stretch: data.Stretch) -> dict[str, Any]:
+        """Trains, evaluates, tells the callbacks and, under a plan, the record."""
+        began = time.monotonic()
+        model, examples = self.model, self.examples
+        model.reset_metrics()
+        self.callbacks.on_epoch_begin(epoch)
+        if not self.by_steps and (self.programs is None or self.programs.train_function is not model.train_function):
+            self._prepare()
+        order = data.visiting_order(examples, self.shuffle, self.seed, stretch)
+        if model.stop_training:  # asked for before the first batch, Keras stops after it
+            order = order[: examples.batch_size]
+        elif stretch.short:
+            warnings.warn(RAN_OUT, stacklevel=2)
+        logs = self._train(order, epoch >= self.xla_from)
+        hooks.after_batches(self.callbacks.callbacks, stretch.end - stretch.begin - 1, logs)
+        if self.validation is not None and _tensorflow.should_evaluate(model, epoch, self.validation_freq):
+            logs.update({f"val_{name}": value for name, value in self._evaluate(self.validation).items()})
+        logs = {name: _number(value) for name, value in logs.items()}
+        self.callbacks.on_epoch_end(epoch, logs)
+        if self.following is not None:
+            self._follow(epoch, logs, time.monotonic() - began)
+        return logs
+
+    def _prepare(self) -> None:
+        """Finds or makes the programs of the model as it is compiled now."""
+        try:
+            self.programs = programs(self.model, self.examples)
+        except NotCompiled as reason:
+            self._go_by_steps(str(reason))
+            return
+        plan = None if self.following is None else self.following.plan
+        follows = plan is not None and self.following is not None and self.following.fits == 1
+        milestones = (plan.milestones if plan is not None and follows else None) or (self.initial_epoch, self.epochs)
+        break_even = xla.XLA_BREAK_EVEN if plan is None or plan.xla_break_even is None else plan.xla_break_even
+        updates = xla.xla_updates(self.model, self.examples.n, self.examples.batch_size)
+        self.xla_from = xla.first_xla_epoch(updates, milestones, break_even)
+
+    def _train(self, order: NDArray[np.int32], through_xla: bool) -> dict[str, Any]:
+        if self.programs is not None:
+            try:
+                return self.programs.train(self.examples, order, through_xla)
+            except NotCompiled as reason:
+                self._go_by_steps(str(reason))
+        return by_steps(self.model, "train", self.examples, order)
+
+    def _go_by_steps(self, reason: str) -> None:
+        """What cannot be traced as a whole epoch goes on step by step, as Keras has it."""
+        self.programs, self.by_steps = None, True
+        line = _line(reason)
+        _say(line)
+        if self.following is not None:
+            self.following.record.notes.append(line)
+
+    def _evaluate(self, examples: Examples) -> dict[str, Any]:
+        self.model.stop_evaluating = False
+        self.callbacks.on_test_begin()
+        self.model.reset_metrics()
+        if examples.steps is not None and examples.steps > examples.batches:
+            warnings.warn(RAN_OUT, stacklevel=2)
+        logs = {name: _number(value) for name, value in self._test(examples).items()}
+        self.callbacks.on_test_end(logs)
+        return logs
+
+    def _test(self, examples: Examples) -> dict[str, Any]:
+        if self.programs is not None:
+            try:
+                return self.programs.evaluate(examples)
+            except NotCompiled as reason:
+                self._go_by_steps(str(reason))
+        rows = examples.n if examples.steps is None else min(examples.n, examples.steps * examples.batch_size)
+        return by_steps(self.model, "test", examples, np.arange(rows, dtype=np.int32))
+
+    def _follow(self, epoch: int, logs: dict[str, Any], seconds: float) -> None:
+        """Records the epoch, writes the state if it is time, and stops if asked to."""
+        following = self.following
+        assert following is not None
+        ends_on_nan = any(type(callback) is keras.callbacks.TerminateOnNaN for callback in self.callbacks.callbacks)
+        _require_finite(logs, epoch, ends_on_nan)
+        record = following.record
+        record.epoch_seconds.append(seconds)
+        record.history.clear()
+        record.history.update({name: list(values) for name, values in self._earlier.items()})
+        for name, values in self.model.history.history.items():
+            record.history.setdefault(name, []).extend(map(float, values[self._before.get(name, 0) :]))
+        _note(following, self.model)
+        last = epoch + 1 >= self.epochs or self.model.stop_training
+        stop = not last and following.plan.stopping()
+        due = time.monotonic() - self.written > SECONDS_BETWEEN_STATES or seconds > SECONDS_WORTH_A_STATE
+        if not last and (stop or due):
+            self._write(epoch + 1, logs)
+        if stop:
+            hooks.close_files(self.callbacks.callbacks)
+            raise Stopped
+
+    def _write(self, epoch: int | None, logs: Any = None) -> None:
+        """Writes the state: to go on with ``epoch``, or, None, of a training that has ended."""
+        following = self.following
+        assert following is not None
+        kept = hooks.memory(self.callbacks.callbacks) if following.fits == 1 else None
+        if kept is None and epoch is not None:
+            return  # what cannot be gone on with exactly begins at its milestone again
+        history = self.model.history
+        memory = (
+            None
+            if kept is None
+            else {
+                "arguments": [self.initial_epoch, self.epochs],
+                "callbacks": kept,
+                "history": {name: values[self._before.get(name, 0) :] for name, values in history.history.items()},
+                "epochs": list(history.epoch),
+                "logs": logs,
+            }
+        )
+        _write(following, self.model, epoch, memory)
+        self.written = time.monotonic()
+
+    def _restored(self) -> checkpoint.State | None:
+        """Restores the plan's state, if there is one and none has been; returns it where this very call goes on from it."""
+        following = self.following
+        if following is None:
+            return None
+        _turn_to(following, self.model)
+        if following.begun:
+            return None
+        if any(path is not None and path.exists() for path in (following.plan.state, following.plan.resume_from)):
+            create_variables(self.model, self.examples)
+        state = _restore(following, self.model, [self.initial_epoch, self.epochs], self.callbacks.callbacks)
+        if following.lost:
+            self.initial_epoch = 0  # what it was to go on from is lost: all of it is trained again
+        return state
+
+    def _record_history(self) -> dict[str, list[float]]:
+        return {} if self.following is None else self.following.record.history
+
+
+def _check(model: keras.Model, arguments: dict[str, Any]) -> None:
+    """Refuses what the compiled path cannot take as Keras would.
+
+    Raises:
+        NotCompiled: with the reason.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise NotCompiled(f"Keras runs on {keras.backend.backend()}")
+    if not getattr(model, "compiled", False) or not isinstance(model.optimizer, keras.optimizers.Optimizer):
+        raise NotCompiled("the model is not compiled with an optimizer")
+    if model.run_eagerly or tf.config.functions_run_eagerly():
+        raise NotCompiled("run_eagerly is set")
+    if _tensorflow.is_distributed(model):
+        raise NotCompiled("a distribution strategy is set")
+    for name in ("evaluate", "make_train_function", "make_test_function"):
+        if name in vars(model) or getattr(type(model), name) is not getattr(keras.Model, name):
+            raise NotCompiled(f"{type(model).__name__} has a {name} of its own")
+    if not _tensorflow.is_own_train_function(model):
+        raise NotCompiled("model.train_function is not Keras's")
+    if keras.config.max_epochs() or keras.config.max_steps_per_epoch():
+        raise NotCompiled("keras.config limits the epochs or the steps")
+    if model.steps_per_execution > 1 and arguments["steps_per_epoch"]:
+        raise NotCompiled("steps_per_execution and steps_per_epoch are both set")
+    given = arguments["callbacks"]
+    flat = given.callbacks if isinstance(given, keras.callbacks.CallbackList) else keras.tree.flatten(given or [])
+    for callback in flat:
+        hook = hooks.needs_batches(callback)
+        if hook:
+            raise NotCompiled(f"the callback {type(callback).__name__} defines {hook}")
+
+
+def _examples(arguments: dict[str, Any]) -> tuple[Examples, Examples | None]:
+    x, y, weight, validation = (arguments[name] for name in ("x", "y", "sample_weight", "validation_data"))
+    if x is None or not _tensorflow.accepts_arrays(x, y, weight):
+        raise NotCompiled(f"x is a {type(x).__name__}, not arrays")
+    if arguments["validation_split"] and validation is None:
+        try:
+            (x, y, weight), validation = _tensorflow.validation_split(x, y, weight, arguments["validation_split"])
+        except Exception as error:
+            raise NotCompiled(first_line(error)) from error
+    batch_size = arguments["batch_size"]
+    train = data.examples(x, y, weight, arguments["class_weight"], batch_size, arguments["steps_per_epoch"])
+    if validation is None:
+        return train, None
+    if not isinstance(validation, (tuple, list)) or not _tensorflow.accepts_arrays(*validation):
+        raise NotCompiled(f"validation_data is a {type(validation).__name__}, not arrays")
+    try:
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(validation)
+    except ValueError as error:
+        raise NotCompiled(first_line(error)) from error
+    size, steps = arguments["validation_batch_size"] or batch_size, arguments["validation_steps"]
+    return train, data.examples(x, y, weight, None, size, steps)
+
+
+def _number(value: Any) -> Any:
+    """A scalar tensor as a float, as Keras's callbacks see it."""
+    if isinstance(value, (tf.Tensor, np.ndarray, np.generic)):
+        return float(value) if np.ndim(value) == 0 else value
+    return value
+
+
+def _require_finite(logs: dict[str, Any], epoch: int, ends_on_nan: bool) -> None:
+    loss = logs.get("loss", 0.0)
+    if not ends_on_nan and isinstance(loss, float) and not math.isfinite(loss):
+        raise Diverged(f"diverged: the loss is {loss} after epoch {epoch + 1}")
+
+
+def _note(following: Following, model: keras.Model) -> None:
     record = following.record
     record.parameters = sum(math.prod(weight.shape) for weight in model.trainable_weights)
     record.epochs = max(map(len, record.history.values()), default=0)
-    _write(following, model)
-    return history
 
 
-def _arrays(*parts: Any) -> bool:
-    return all(part is None or hasattr(part, "__array__") for part in keras.tree.flatten(parts))
+def _turn_to(following: Following, model: keras.Model) -> None:
+    """The record is that of one model: another one's history begins anew."""
+    if following.model is not None and following.model is not model:
+        following.record.history.clear()
+    following.model = model
 
 
-def _write(following: Following, model: keras.Model, epoch: int | None = None, memory: Any = None) -> None:
-    plan, history = following.plan, following.record.history
+def _write(following: Following, model: keras.Model, epoch: int | None, memory: Any) -> None:
+    plan, record = following.plan, following.record
     try:
-        checkpoint.write(plan.state, checkpoint.capture(model, history, dict(plan.identity), epoch, memory))
+        checkpoint.write(plan.state, checkpoint.capture(model, record.history, dict(plan.identity), epoch, memory))
     except OSError as error:
-        following.record.not_written = error
+        record.not_written = error
         raise
 
 
-def _latest_state(following: Following) -> checkpoint.State | None:
-    """The furthest usable state, None for the model as it is; a line in the record for each that is damaged."""
+def _restore(
+    following: Following, model: keras.Model, arguments: list[int], callbacks: Iterable[Any] | None
+) -> checkpoint.State | None:
+    """Restores the furthest usable state; returns it where it is one of this very call, to go on with."""
     plan = following.plan
-    for path in (plan.state, plan.resume_from):
-        if path is None or not path.exists():
-            continue
-        try:
-            return checkpoint.read(path, dict(plan.identity))
-        except WorkError as error:
-            following.record.notes.append(str(error))
-            if path == plan.state:
-                files.set_aside(path)
+    following.begun = True
+    own = _read(following, plan.state)
+    if own is not None and own.memory is not None and callbacks is not None:
+        known = hooks.matches(list(callbacks), own.memory["callbacks"])
+        if known and own.memory["arguments"] == arguments and checkpoint.fits(own, model):
+            checkpoint.restore(own, model)
+            following.record.history.update(own.history)
+            return own
+        following.record.notes.append(f"{plan.state} is of another call of fit; the training begins at its milestone")
+    earlier = _read(following, plan.resume_from)
+    following.lost = plan.resume_from is not None and earlier is None
+    if earlier is not None:
+        if not checkpoint.fits(earlier, model):
+            following.begun = False  # another model's, which is yet to come
+            return None
+        checkpoint.restore(earlier, model)
+        following.record.history.update(earlier.history)
     return None
 
 
-class _Keeper(keras.callbacks.Callback):  # type: ignore[misc]
-    """Adds each epoch to the record, and writes the state when asked to stop, and now and then."""
+def _read(following: Following, path: Any) -> checkpoint.State | None:
+    if path is None or not path.exists():
+        return None
+    try:
+        return checkpoint.read(path, dict(following.plan.identity))
+    except WorkError as error:
+        following.record.notes.append(str(error))
+        if path == following.plan.state:
+            files.set_aside(path)
+        return None
 
-    def __init__(self, following: Following, epochs: int) -> None:
+
+def _by_keras(
+    model: keras.Model, arguments: dict[str, Any], following: Following | None, reason: str
+) -> keras.callbacks.History:
+    """``model.fit`` itself: under a plan seeded by it, recorded, and its state written at the end."""
+    line = _line(reason)
+    if following is None:
+        history: keras.callbacks.History = keras_fit(model, **arguments)
+        _say(line)
+        return history
+    following.record.notes.append(line)
+    _turn_to(following, model)
+    seed_everything((*following.plan.seed, following.fits, arguments["initial_epoch"]))
+    if not following.begun and model.built:
+        _restore(following, model, [], None)
+        if following.lost:
+            arguments["initial_epoch"] = 0
+    given = arguments["callbacks"]
+    follower = _Follower(following)
+    if isinstance(given, keras.callbacks.CallbackList):
+        given.append(follower)
+    else:
+        arguments["callbacks"] = [*keras.tree.flatten(given or []), follower]
+    history = keras_fit(model, **arguments)
+    _say(line)
+    _note(following, model)
+    _write(following, model, None, None)
+    return history
+
+
+def _line(reason: str) -> str:
+    return f"model.fit trains this, not one program an epoch: {first_line(Exception(reason))}"
+
+
+def _say(line: str) -> None:
+    if line not in _said:
+        _said.add(line)
+        print(line, file=sys.stderr)
+
+
+class _Follower(keras.callbacks.Callback):  # type: ignore[misc]
+    """Records the epochs of a training by Keras, and stops it."""
+
+    def __init__(self, following: Following) -> None:
         super().__init__()
-        self.following, self.epochs = following, epochs
-        self.written = time.monotonic()
+        self.following = following
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.began = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        logs = logs or {}
+        _require_finite(logs, epoch, ends_on_nan=self.model.stop_training)
         record = self.following.record
-        now = time.monotonic()
-        record.epoch_seconds.append(now - self.began)
-        if not math.isfinite(logs["loss"]):
-            raise Diverged(f"diverged: the loss is {logs['loss']} after epoch {epoch + 1}")
+        record.epoch_seconds.append(time.monotonic() - self.began)
         for metric, value in logs.items():
             record.history.setdefault(metric, []).append(float(value))
-        stop = self.following.plan.stopping()
-        due = now - self.written > SECONDS_BETWEEN_STATES or record.epoch_seconds[-1] > SECONDS_WORTH_A_STATE
-        if epoch + 1 < self.epochs and (stop or due):
-            _write(self.following, self.model, epoch + 1)
-            self.written = time.monotonic()
-        if stop and epoch + 1 < self.epochs:
+        _note(self.following, self.model)
+        if epoch + 1 < self.params["epochs"] and not self.model.stop_training and self.following.plan.stopping():
             raise Stopped

@@ -59,7 +59,7 @@ class Record:
         epoch_seconds: what each epoch of this process took, its evaluation included.
         parameters: trainable weights of the model.
         notes: damaged states, and what was handed to Keras and why.
-        not_written: what kept a state from being written, which is no fault of the code that called ``model.fit``.
+        not_written: the error where a state could not be written, which ends the training wherever it is caught.
     """
 
     history: dict[str, list[float]] = field(default_factory=dict)
@@ -76,15 +76,17 @@ class Following:
 
     Attributes:
         fits: the calls of ``model.fit`` so far.
-        model: that of the last call.
-        restored: whether a state has been restored, or there is none.
+        begun: whether the plan's state has been looked for.
+        lost: whether the state to go on from was damaged or missing, so that all of it is trained again.
+        model: that of the last call, whose history the record has.
     """
 
     plan: TrainingPlan
     record: Record
     fits: int = 0
+    begun: bool = False
+    lost: bool = False
     model: Any = None
-    restored: bool = False
 
 
 _current: contextvars.ContextVar[Following | None] = contextvars.ContextVar("plan", default=None)
@@ -146,10 +148,16 @@ def _patched() -> Iterator[None]:
     global _patches
     import keras
 
+    from search.training.fit import train  # which takes Keras's own fit, so before ours is in its place
+
+    def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return train(self, *args, **kwargs) if _current.get() is not None else inherited(self, *args, **kwargs)
+
+    inherited = keras.Model.fit
     with _patching:
         _patches += 1
         if _patches == 1:
-            keras.Model.fit = _planned_fit
+            keras.Model.fit = fit
     try:
         yield
     finally:
@@ -157,11 +165,3 @@ def _patched() -> Iterator[None]:
             _patches -= 1
             if _patches == 0:
                 del keras.Model.fit  # what it inherits comes to light again
-
-
-def _planned_fit(self: Any, *args: Any, **kwargs: Any) -> Any:
-    from search.training.fit import fit, keras_fit
-
-    if _current.get() is None:
-        return keras_fit(self, *args, **kwargs)
-    return fit(self, *args, **kwargs)

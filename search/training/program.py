@@ -1,0 +1,393 @@
+"""Compiled programs: an epoch of training, an evaluation; which model has which, and those that models share."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from search.errors import first_line
+from search.training import _tensorflow, xla
+from search.training.data import Examples, NotCompiled
+from search.training.fingerprint import Fingerprint, fingerprint
+
+PROGRAMS_KEPT = 72  # of some MB each; a model has three: training as a graph, through XLA, evaluation
+LARGE_BATCH = 1000  # of an evaluation whose result does not depend on it
+
+
+@dataclass(frozen=True)
+class Program:
+    """A traced function, and for each of its captures the number of the variable that it is; None for a constant.
+
+    Attributes:
+        names: of the values that it returns, as the model that it was traced with calls them.
+        any_batch: whether its values do not depend on the batch size, rounding aside.
+    """
+
+    concrete: Any
+    slots: tuple[int | None, ...]
+    names: tuple[str, ...]
+    any_batch: bool = False
+
+    def run(self, arguments: Sequence[tf.Tensor], variables: Sequence[keras.Variable]) -> list[tf.Tensor]:
+        """Runs it on these variables."""
+        captures = [
+            captured if slot is None else _tensorflow.handle(variables[slot])
+            for captured, slot in zip(self.concrete.captured_inputs, self.slots, strict=True)
+        ]
+        result: list[tf.Tensor] = _tensorflow.call(self.concrete, arguments, captures)
+        return result
+
+
+_shared: OrderedDict[Any, Program] = OrderedDict()  # by all that a program depends on
+
+
+@dataclass
+class Programs:
+    """The programs of one compiled model.
+
+    Attributes:
+        reference: to the model, with all of its variables made.
+        found: what can be shared, and its variables.
+        own: the programs by kind and data, those that nobody else can have among them.
+        logs: what ``train_step`` or ``test_step`` returns where that is not the model's metrics; see :func:`_own_logs`.
+    """
+
+    reference: weakref.ref[keras.Model]
+    found: Fingerprint
+    train_function: Any
+    own: dict[Any, Program] = field(default_factory=dict)
+    logs: dict[str, Any] = field(default_factory=dict)
+    metric_names: tuple[str, ...] = ()
+    unfit_for_xla: bool = False
+
+    @property
+    def model(self) -> keras.Model:
+        """The model, which whoever calls keeps."""
+        model = self.reference()
+        assert model is not None
+        return model
+
+    def train(self, data: Examples, order: NDArray[np.int32], through_xla: bool) -> dict[str, Any]:
+        """Trains on the examples in ``order`` and returns the epoch's logs.
+
+        The graph takes any batch size; XLA compiles one at a time. Through XLA, XLA compiles the whole batches and the
+        graph does the short one, since XLA would compile the step a second time for it; a model that XLA would slow down
+        or train differently stays with the graph.
+        """
+        graph = self._program("train", data, functools.partial(_train, self.model, data, self.logs.get("train")), GRAPH)
+        rest, size = order, data.batch_size
+        if (
+            through_xla
+            and "train" not in self.logs
+            and not self.unfit_for_xla
+            and xla.suits(self.model, graph.concrete)
+        ):
+            rest = self._through_xla(data, order)
+        values = graph.run((tf.constant(rest), tf.constant(size), *data.tensors), self.found.variables)
+        return dict(zip(self._names(graph), values, strict=True))
+
+    def _through_xla(self, data: Examples, order: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Trains on the whole batches; returns what is left of the order."""
+        whole = len(order) // data.batch_size * data.batch_size
+        if not whole:
+            return order
+        signature = (tf.TensorSpec((whole,), tf.int32),)
+        train = functools.partial(_train_whole_batches, self.model, data)
+        try:
+            program = self._program(("xla", data.batch_size, whole), data, train, signature, jit_compile=True)
+            program.run((tf.constant(order[:whole]), *data.tensors), self.found.variables)
+        except (
+            NotCompiled,
+            tf.errors.InvalidArgumentError,
+            tf.errors.UnimplementedError,
+        ):  # before it changes anything
+            self.unfit_for_xla = True
+            return order
+        return order[whole:]
+
+    def evaluate(self, data: Examples) -> dict[str, Any]:
+        """The logs of an evaluation on the first ``data.steps`` batches, or all."""
+        size = data.batch_size
+        rows = data.n if data.steps is None else min(data.n, data.steps * size)
+        test = functools.partial(_evaluate, self.model, data, self.logs.get("test"))
+        program = self._program("test", data, test, GRAPH_OF_TEST)
+        if program.any_batch:
+            size = max(size, LARGE_BATCH)
+        values = program.run((tf.constant(rows), tf.constant(size), *data.tensors), self.found.variables)
+        return dict(zip(self._names(program), values, strict=True))
+
+    def _names(self, program: Program) -> tuple[str, ...]:
+        if self.found.key is None:
+            return program.names
+        if not self.metric_names:  # the program may be another model's, whose metrics Keras numbered otherwise
+            self.metric_names = tuple(self.model.get_metrics_result())
+        return self.metric_names
+
+    def _program(
+        self, kind: Any, data: Examples, function: Any, signature: tuple[tf.TensorSpec, ...], jit_compile: bool = False
+    ) -> Program:
+        """The program of this kind for such data: this model's, one that it can share, or a new one."""
+        own, shared = (kind, data.key), (kind, data.key, self.found.key)
+        if own in self.own:
+            return self.own[own]
+        program = None if self.found.key is None else _shared.get(shared)
+        if program is None:
+            names: list[str] = []
+            with _tracing():
+                concrete = _tensorflow.traced(
+                    functools.partial(function, names), *signature, *data.specs, jit_compile=jit_compile
+                )
+            slots, all_known = self._slots(concrete)
+            # asked once it is traced, which is when Keras makes the losses
+            any_batch = self.found.key is not None and _batches_do_not_matter(self.model)
+            program = Program(concrete, slots, tuple(names), any_batch)
+            if self.found.key is not None and all_known:
+                _shared[shared] = program
+        if shared in _shared:
+            _shared.move_to_end(shared)
+            if len(_shared) > PROGRAMS_KEPT:
+                _shared.popitem(last=False)
+        self.own[own] = program
+        return program
+
+    def _slots(self, concrete: Any) -> tuple[tuple[int | None, ...], bool]:
+        """Which variable each capture is, and whether the walk knew all of them."""
+        numbers = {id(_tensorflow.handle(variable)): i for i, variable in enumerate(self.found.variables)}
+        constants = {id(tensor) for tensor in self.found.tensors}
+        captured = concrete.captured_inputs
+        known = all(id(one) in numbers or id(one) in constants for one in captured)
+        return tuple(numbers.get(id(one)) for one in captured), known
+
+
+GRAPH = (tf.TensorSpec((None,), tf.int32), tf.TensorSpec((), tf.int32))
+GRAPH_OF_TEST = (tf.TensorSpec((), tf.int32), tf.TensorSpec((), tf.int32))
+
+_of_models: weakref.WeakKeyDictionary[keras.Model, Programs] = weakref.WeakKeyDictionary()
+
+
+def programs(model: keras.Model, data: Examples) -> Programs:
+    """The programs of ``model`` as it is compiled now.
+
+    As in Keras, what a step reads from Python is read once, and again when the model has been compiled again: until then
+    ``model.train_function`` is the same object.
+    """
+    if model.train_function is None:
+        model.make_train_function()
+    known = _of_models.get(model)
+    if known is not None and known.train_function is model.train_function:
+        return known
+    with _tracing():
+        logs = _create_variables(model, data)
+    made = Programs(weakref.ref(model), fingerprint(model), model.train_function, logs=logs)
+    _of_models[model] = made
+    return made
+
+
+def create_variables(model: keras.Model, data: Examples) -> None:
+    """Builds the model, its optimizer and its metrics, if they are not built."""
+    _create_variables(model, data)
+
+
+def by_steps(model: keras.Model, kind: str, data: Examples, order: NDArray[np.int32]) -> dict[str, Any]:
+    """An epoch's logs by Keras's own function of one step, for ``"train"`` or ``"test"``."""
+    getattr(model, f"make_{kind}_function")()
+    step = getattr(model, f"{kind}_function")
+    logs: dict[str, Any] = {}
+    for start in range(0, len(order), data.batch_size):
+        rows = order[start : start + data.batch_size]
+        logs = step(iter([data.batch(*(tf.gather(tensor, rows) for tensor in data.tensors))]))
+    return dict(_tensorflow.metrics_or_logs(model, logs))
+
+
+@contextlib.contextmanager
+def _tracing() -> Iterator[None]:
+    """What a user's code raises while it is traced is raised again, if it is wrong, by Keras."""
+    try:
+        yield
+    except NotCompiled:
+        raise
+    except Exception as error:
+        raise NotCompiled(f"tracing raised {type(error).__name__}: {first_line(error)}") from error
+
+
+def _is_keras_step(model: keras.Model, name: str) -> bool:
+    return getattr(getattr(model, name), "__func__", None) is getattr(keras.Model, name)
+
+
+def _create_variables(model: keras.Model, data: Examples) -> dict[str, Any]:
+    """Makes those of the optimizer and the metrics, which TensorFlow would otherwise trace every program a second time for.
+
+    Returns:
+        For ``"train"`` and ``"test"`` the specifications of what a step of the user's own returns, where that is not the
+        model's metrics; nothing for Keras's steps.
+    """
+    if _is_keras_step(model, "train_step") and _is_keras_step(model, "test_step"):
+        if not model.built or not all(metric.variables for metric in model.metrics):
+            kept = [(variable, variable.numpy()) for variable in model.non_trainable_variables]
+            model.test_step(data.batch(*(tensor[:1] for tensor in data.tensors)))
+            for variable, value in kept:  # a layer that is random at inference, too, has drawn
+                variable.assign(value)
+            model.reset_metrics()
+        if not model.optimizer.built:  # a second time, a LossScaleOptimizer makes itself other variables
+            model.optimizer.build(model.trainable_variables)
+        return {}
+    logs = {}
+    for kind in ("train", "test"):
+        step = getattr(model, f"{kind}_step")
+        if kind == "test" and not _is_keras_step(model, "train_step") and _is_keras_step(model, "test_step"):
+            continue  # never called where there is no validation
+        own = _own_logs(model, step, data)
+        if own is not None:
+            logs[kind] = own
+    return logs
+
+
+def _own_logs(model: keras.Model, step: Callable[[Any], Any], data: Examples) -> Any:
+    """Traces a step of the user's own, which makes its variables, and says what it returns: None for the metrics."""
+    specs = [tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype) for tensor in data.tensors]
+    returned = _tensorflow.traced(lambda *parts: step(data.batch(*parts)), *specs).structured_outputs
+    if not isinstance(returned, dict):
+        raise NotCompiled(f"{type(model).__name__}'s step returns a {type(returned).__name__}")
+    if returned.keys() == model.get_metrics_result().keys():
+        return None
+    for name, value in returned.items():
+        if not hasattr(value, "dtype") or not value.shape.is_fully_defined():
+            raise NotCompiled(f"{type(model).__name__}'s step returns {name!r} of no fixed shape")
+    return {name: tf.TensorSpec(value.shape, value.dtype) for name, value in returned.items()}
+
+
+def _train(
+    model: keras.Model,
+    data: Examples,
+    own: Any,
+    names: list[str],
+    order: tf.Tensor,
+    size: tf.Tensor,
+    *tensors: tf.Tensor,
+) -> list[tf.Tensor]:
+    n = tf.shape(order)[0]
+
+    def step(start: tf.Tensor, *logs: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        end = tf.minimum(start + size, n)
+        returned = _step(model, data, order[start:end], tensors)
+        return (end, *(_cast(returned[name], spec) for name, spec in (own or {}).items()))
+
+    loop = (tf.constant(0), *(tf.zeros(spec.shape, spec.dtype) for spec in (own or {}).values()))
+    _, *logs = tf.while_loop(lambda start, *logs: start < n, step, loop)
+    return _results(model, own, names, logs)
+
+
+def _train_whole_batches(
+    model: keras.Model, data: Examples, names: list[str], order: tf.Tensor, *tensors: tf.Tensor
+) -> list[tf.Tensor]:
+    size = data.batch_size
+
+    def step(start: tf.Tensor) -> tuple[tf.Tensor]:
+        _step(model, data, tf.slice(order, [start], [size]), tensors)
+        return (start + size,)
+
+    tf.while_loop(lambda start: start < order.shape[0], step, (tf.constant(0),))
+    return []
+
+
+def _step(model: keras.Model, data: Examples, indices: tf.Tensor, tensors: Sequence[tf.Tensor]) -> Any:
+    return model.train_step(data.batch(*(tf.gather(tensor, indices) for tensor in tensors)))
+
+
+def _evaluate(
+    model: keras.Model,
+    data: Examples,
+    own: Any,
+    names: list[str],
+    rows: tf.Tensor,
+    size: tf.Tensor,
+    *tensors: tf.Tensor,
+) -> list[tf.Tensor]:
+    def step(start: tf.Tensor, *logs: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        end = tf.minimum(start + size, rows)
+        returned = model.test_step(data.batch(*(tensor[start:end] for tensor in tensors)))
+        return (end, *(_cast(returned[name], spec) for name, spec in (own or {}).items()))
+
+    loop = (tf.constant(0), *(tf.zeros(spec.shape, spec.dtype) for spec in (own or {}).values()))
+    _, *logs = tf.while_loop(lambda start, *logs: start < rows, step, loop)
+    return _results(model, own, names, logs)
+
+
+def _cast(value: Any, spec: Any) -> tf.Tensor:
+    return tf.ensure_shape(tf.cast(value, spec.dtype), spec.shape)
+
+
+def _results(model: keras.Model, own: Any, names: list[str], logs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """The metrics' values, or what the last step returned; their names go into ``names``."""
+    results = model.get_metrics_result() if own is None else dict(zip(own, logs, strict=True))
+    names[:] = results
+    return [tf.convert_to_tensor(value) for value in results.values()]
+
+
+# Layers that treat each example alone when they do not train.
+SEPARATE = frozenset(
+    [
+        "Activation",
+        "Add",
+        "AlphaDropout",
+        "Average",
+        "AveragePooling1D",
+        "AveragePooling2D",
+        "BatchNormalization",
+        "Concatenate",
+        "Conv1D",
+        "Conv2D",
+        "Dense",
+        "DepthwiseConv2D",
+        "Dropout",
+        "ELU",
+        "Flatten",
+        "Functional",
+        "GaussianDropout",
+        "GaussianNoise",
+        "GlobalAveragePooling1D",
+        "GlobalAveragePooling2D",
+        "GlobalMaxPooling1D",
+        "GlobalMaxPooling2D",
+        "InputLayer",
+        "LayerNormalization",
+        "LeakyReLU",
+        "MaxPooling1D",
+        "MaxPooling2D",
+        "Multiply",
+        "Normalization",
+        "PReLU",
+        "ReLU",
+        "Rescaling",
+        "Reshape",
+        "SeparableConv2D",
+        "Sequential",
+        "Softmax",
+        "SpatialDropout2D",
+        "Subtract",
+        "ZeroPadding2D",
+    ]
+)
+NOT_ADDING_UP = frozenset(("PearsonCorrelation", "ConcordanceCorrelation"))
+
+
+def _batches_do_not_matter(model: keras.Model) -> bool:
+    """Whether an evaluation of a model of Keras's own parts gives the same, rounding aside, however its examples are cut."""
+    losses = _tensorflow.losses(model)
+    return (
+        len(losses) == 1  # of several, Keras shows each as a mean over batches
+        and all(loss.reduction == "sum_over_batch_size" for loss in losses)
+        and all(type(layer).__name__ in SEPARATE for layer in _tensorflow.layers(model))
+        and not any(_tensorflow.is_called_in_training(layer) for layer in _tensorflow.layers(model))
+        and not any(type(metric).__name__ in NOT_ADDING_UP for metric in _tensorflow.metrics(model))
+    )

@@ -1,0 +1,92 @@
+"""Graph or XLA: what compiling through XLA costs and saves for a model and its epochs."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+# XLA asks for compiling, and then saves at each step what the graph executor spends on every operation, and all but one
+# of the passes over the optimizer's variables: so it pays where the updates of a stretch of epochs, counted in weights by
+# `xla_updates`, exceed the break-even. Both costs are one core's work, and their ratio much the same on any CPU: a search
+# measures it and takes this value unless that is far from it, so that chance does not choose how a trial is rounded.
+XLA_BREAK_EVEN = 60_000.0
+FAR_FROM_IT = 4
+NEVER = 1e12
+LIKE_WEIGHTS = 4  # what a step does beside updating weights costs as much as updating four
+ELEMENTS_LIKE_A_WEIGHT = 13_000  # of the optimizer's variables: the passes over them
+
+# What XLA does 8 to 75 times slower than the graph's kernels on a CPU, or, for random numbers, differently from Keras;
+# and what it cannot compile, or was not tried on.
+NOT_FOR_XLA = (
+    "Conv",
+    "Pool",
+    "Random",
+    "TensorList",
+    "ResourceGather",
+    "ResourceScatter",
+    "Lookup",
+    "String",
+    "PyFunc",
+    "Unique",
+    "Where",
+)
+
+
+def xla_updates(model: keras.Model, n: int, batch_size: int) -> float:
+    """An epoch's steps times the weights that a step updates, with all else that XLA saves counted in weights."""
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    elements: int = sum(math.prod(variable.shape) for variable in model.optimizer.variables)
+    return n // batch_size * (LIKE_WEIGHTS + len(model.trainable_variables) + elements / ELEMENTS_LIKE_A_WEIGHT)
+
+
+def first_xla_epoch(updates: float, milestones: Sequence[int], break_even: float) -> float:
+    """The first epoch that XLA should compile; infinity where it never pays.
+
+    Args:
+        updates: of an epoch, by :func:`xla_updates`.
+        milestones: the epochs at which the training may pause; the stretches between them are compiled as one.
+        break_even: the updates from which XLA pays.
+    """
+    for begin, end in itertools.pairwise((0, *milestones)):
+        if (end - begin) * updates > break_even:
+            return begin
+    return math.inf
+
+
+def measured_break_even(updates: float, graph_seconds: Sequence[float], xla_seconds: Sequence[float]) -> float:
+    """The updates from which XLA pays on this machine.
+
+    Args:
+        updates: of an epoch, by :func:`xla_updates`.
+        graph_seconds, xla_seconds: of each epoch of a training of two or more, the first of which compiles.
+    """
+    graph, xla = min(graph_seconds[1:]), min(xla_seconds[1:])
+    if xla >= graph:  # clearly slower, or equal, or disturbed
+        return NEVER if xla > 2 * graph else XLA_BREAK_EVEN
+    compiling = (xla_seconds[0] - xla) - (graph_seconds[0] - graph)
+    if compiling <= 0:  # disturbed: compiling is never free
+        return XLA_BREAK_EVEN
+    measured = min(NEVER, compiling * updates / (graph - xla))
+    return XLA_BREAK_EVEN if XLA_BREAK_EVEN / FAR_FROM_IT < measured < XLA_BREAK_EVEN * FAR_FROM_IT else measured
+
+
+def suits(model: keras.Model, graph: Any) -> bool:
+    """Whether XLA would train as the graph does, and faster.
+
+    Args:
+        graph: the ``ConcreteFunction`` of the epoch.
+    """
+    if tf.config.list_logical_devices("GPU"):
+        return True
+    if model.non_trainable_variables:
+        return False  # seeds of random layers; batch statistics, which XLA sums in another order
+    definition = graph.graph.as_graph_def()
+    nodes = itertools.chain(definition.node, *(function.node_def for function in definition.library.function))
+    operations = {node.op for node in nodes}
+    return not any(kind in operation for operation in operations for kind in NOT_FOR_XLA)
