@@ -5,15 +5,20 @@ import signal
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+import search.workers.runtime  # noqa: F401
+from tests.preloaded import ROOT, Preloaded
 
-import search.workers.runtime  # noqa: E402, F401
+LONG = 600  # seconds after which a test fails that waits for what has to come; nothing else depends on them
+COMMANDS = Preloaded("search.workers.runtime")
+
+
+def pytest_unconfigure():
+    """Ends the server that commands are forked from."""
+    COMMANDS.__exit__()
 
 
 @pytest.fixture(scope="session")
@@ -78,6 +83,14 @@ return model
 """
 
 
+@pytest.fixture(scope="session")
+def searched_alone(tmp_path_factory, small_data):
+    """A search that nobody disturbed, of 3 epochs with two workers: its script, its results and what it printed."""
+    script = write_exercise(tmp_path_factory.mktemp("alone"), NEURON)
+    out = run(script, "search", "--max-epochs", 3, "--workers", 2, "--data", small_data, fresh=True)
+    return script, script.parent / "results", out
+
+
 @pytest.fixture
 def neuron(tmp_path):
     """A small exercise's script."""
@@ -90,24 +103,32 @@ def _heed_signals():
         signal.signal(number, signal.SIG_DFL)
 
 
-def command(script, *arguments, **options):
-    """Starts ``python script arguments`` the way a person does."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
-    options.setdefault("preexec_fn", _heed_signals)
+def command(script, *arguments, fresh=False, ignored=(), **environment):
+    """Starts ``python script arguments`` the way a person does, in a session of its own.
+
+    Args:
+        fresh: as a Python of its own, which imports TensorFlow, and not as a fork of one that has.
+        ignored, environment: see :meth:`tests.preloaded.Preloaded.start`.
+    """
+    environment["PYTHONPATH"] = str(ROOT)
+    if not fresh:
+        return COMMANDS.start([script, *arguments], script.parent, ignored=ignored, **environment)
+    assert not ignored
     return subprocess.Popen(
         [sys.executable, str(script), *map(str, arguments)],
         cwd=script.parent,
-        env=environment,
+        env={**os.environ, "COLUMNS": "120", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        **options,
+        start_new_session=True,
+        preexec_fn=_heed_signals,
     )
 
 
-def run(script, *arguments, status=0):
+def run(script, *arguments, status=0, fresh=False):
     """Runs ``python script arguments`` to its end, checks the exit status and returns what it printed."""
-    process = command(script, *arguments)
-    out, err = process.communicate(timeout=300)
+    process = command(script, *arguments, fresh=fresh)
+    out, err = process.communicate(timeout=LONG)
     assert process.returncode == status, f"status {process.returncode}\n{out}\n{err}"
     return out + err

@@ -1,7 +1,8 @@
 """Wrong requests through the real command line: one line that helps, the right status, nothing half-written.
 
-A table for each kind of request; all their rows are cases of one test. The cases are run a few at a time ahead of it.
-Those that need no TensorFlow run with modules in its place that end the process when they are imported.
+A table for each kind of request; all their rows are cases of one test. The cases are run a few at a time ahead of it,
+as forks of a process that has imported the libraries. Those that need no TensorFlow run with modules in its place that
+end the process when they are imported.
 """
 
 import gzip
@@ -20,7 +21,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import NEURON, ROOT, write_exercise
+from tests.conftest import COMMANDS, LONG, NEURON, ROOT, write_exercise
+from tests.preloaded import Preloaded
 
 SINGLE = str(ROOT / "search_single.py")
 LOCK = frozenset({".lock", ".lock-holder.json"})
@@ -54,26 +56,21 @@ class Case:
     leaves: frozenset[str] = frozenset()
     environment: Mapping[str, str] = field(default_factory=dict)
 
-    def ask(self, folder, without_tensorflow):
+    def ask(self, folder, light):
         """Makes the request, and returns how it ended and which files differ from before."""
         more = self.arrange(folder)
         before = tree(folder)
-        path = [ROOT] if self.tensorflow else [without_tensorflow, ROOT]
-        process = subprocess.run(
-            [sys.executable, *self.arguments, *([] if more is None else [str(more)])],
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path)), "COLUMNS": "120", **self.environment},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
+        server = COMMANDS if self.tensorflow else light
+        path = [ROOT] if self.tensorflow else [light.folder, ROOT]
+        environment = {"PYTHONPATH": os.pathsep.join(map(str, path)), **self.environment}
+        process = server.start([*self.arguments, *([] if more is None else [more])], folder, **environment)
+        process.communicate(LONG)
         after = tree(folder)
         differ = {path for path in before.keys() | after.keys() if before.get(path, 0) != after.get(path, 0)}
         return process, {str(path) for path in differ}
 
     def check(self, process, differ):
-        out, err = process.stdout.decode(), process.stderr.decode()
+        out, err = process.communicate()
         seen = f"status {process.returncode}\n{out}\n{err}"
         assert "Traceback" not in out + err, seen
         assert process.returncode == self.status, seen
@@ -288,17 +285,17 @@ def holder(tmp_path):
 
 
 @pytest.mark.parametrize("line", ["search", "search --fresh", "retrain", "sweep batch_size", "--epochs 3"])
-def test_results_folder_in_use(tmp_path, without_tensorflow, holder, line):
+def test_results_folder_in_use(tmp_path, light, holder, line):
     says = [f"results/single is in use by process {holder.pid}", "wait for it, stop it, or give another --results"]
     case = Case(line, [SINGLE, *line.split()], says)
-    case.check(*case.ask(tmp_path, without_tensorflow))
+    case.check(*case.ask(tmp_path, light))
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", "null", '{"pid": 1}'])
-def test_results_folder_in_use_by_who_knows(tmp_path, without_tensorflow, holder, damage):
+def test_results_folder_in_use_by_who_knows(tmp_path, light, holder, damage):
     (tmp_path / "results" / "single" / ".lock-holder.json").write_text(damage)
     case = Case(damage, [SINGLE, "search"], "results/single is in use by another process")
-    case.check(*case.ask(tmp_path, without_tensorflow))
+    case.check(*case.ask(tmp_path, light))
 
 
 SPACE = [
@@ -471,9 +468,9 @@ CASES += [
 ]
 
 
-def test_the_undamaged_results_are_accepted(tmp_path, without_tensorflow):
+def test_the_undamaged_results_are_accepted(tmp_path, light):
     searched(tmp_path)
-    path = f"{without_tensorflow}{os.pathsep}{ROOT}"
+    path = f"{light.folder}{os.pathsep}{ROOT}"
     for arguments in (
         [SINGLE, "summary"],
         [SINGLE, "summary", "--json"],
@@ -779,12 +776,24 @@ CASES.append(
 )
 
 
+LIBRARIES = ("matplotlib.figure", "matplotlib.backends.backend_agg", "rich.live", "rich.table")
+LIBRARIES += ("search.lab.archive", "search.lab.cli", "search.report.page", "search.lab.commands")  # none needs TensorFlow
+
+
 @pytest.fixture(scope="session")
-def answers(request, tmp_path_factory, without_tensorflow):
+def light(without_tensorflow):
+    """Forks of a process that has imported the libraries, and in which TensorFlow cannot be imported."""
+    with Preloaded(*LIBRARIES, path=(without_tensorflow, ROOT)) as server:
+        server.folder = without_tensorflow
+        yield server
+
+
+@pytest.fixture(scope="session")
+def answers(request, tmp_path_factory, light):
     """The chosen cases' answers, which processes on every core are finding."""
     chosen = [item.callspec.params["case"] for item in request.session.items if "answers" in item.fixturenames]
     pool = ThreadPoolExecutor(os.cpu_count())
-    yield {case.id: pool.submit(case.ask, tmp_path_factory.mktemp("case"), without_tensorflow) for case in chosen}
+    yield {case.id: pool.submit(case.ask, tmp_path_factory.mktemp("case"), light) for case in chosen}
     pool.shutdown(cancel_futures=True)
 
 

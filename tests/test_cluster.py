@@ -4,31 +4,33 @@ import json
 import os
 import signal
 import socket
-import time
 from pathlib import Path
 
 import pytest
 
 from search.errors import WorkError
 from search.workers import cluster
-from tests.conftest import NEURON, ROOT, command, run, write_exercise
-from tests.faults import trials
+from tests.conftest import LONG, NEURON, ROOT, command, run, write_exercise
+from tests.faults import comes_true, trials
 
 # Ray leaves the log files of the nodes it starts to the garbage collector
 pytestmark = pytest.mark.filterwarnings("ignore:.*/ray/session_:pytest.PytestUnraisableExceptionWarning")
 
 BUDGET = ("search", "--max-epochs", 3)
 
-# after each epoch: says that this process has come so far, and waits as long as the test wants
+# after each epoch: says that this process has come so far, and waits as long as the test wants, or until it is interrupted
 WATCHED = """
     def fit(self, hp, model, *args, callbacks=(), **kwargs):
-        import os, pathlib, time
+        import os, pathlib, signal, time
         import keras
+        heard = []
+        if callable(handler := signal.getsignal(signal.SIGINT)):
+            signal.signal(signal.SIGINT, lambda *received: [handler(*received), heard.append(1)])
         here = pathlib.Path(__file__).parent if pathlib.Path(__file__).exists() else pathlib.Path({folder!r})
 
         def watched(epoch, logs):
             here.joinpath("epochs").open("a").write(f"{{os.getpid()}}\\n")
-            while here.joinpath("hold").exists():
+            while here.joinpath("hold").exists() and not heard:
                 time.sleep(0.05)
 
         callback = keras.callbacks.LambdaCallback(on_epoch_end=watched)
@@ -67,12 +69,10 @@ def nodes():
         started.shutdown()
 
 
-@pytest.fixture(scope="module")
-def local_pool(tmp_path_factory, small_data):
-    """The same search in the local pool."""
-    folder = tmp_path_factory.mktemp("local")
-    run(write_exercise(folder, NEURON), *BUDGET, "--workers", 2, "--data", small_data)
-    return folder / "results"
+@pytest.fixture
+def local_pool(searched_alone):
+    """The results of the same search in the local pool."""
+    return searched_alone[1]
 
 
 def best(results):
@@ -83,12 +83,9 @@ def children(pid):
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def wait_for(condition, process, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+def wait_for(condition, process):
+    assert comes_true(lambda: process.poll() is not None or condition())
+    assert process.poll() is None, process.communicate()
 
 
 # Ray gives its client's server 30 s to start, which a busy machine can exceed
@@ -129,7 +126,7 @@ def test_a_node_killed_in_mid_trial_loses_nothing(nodes, local_pool, watched, sm
     for pid in (*children(raylet), raylet):
         os.kill(pid, signal.SIGKILL)
     (folder / "hold").unlink()
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=LONG)
     nodes.remove_node(victim)
     assert process.returncode == 0, out + err
     assert not err
@@ -147,9 +144,8 @@ def test_interrupted_it_saves_the_trials_under_way_and_goes_on(nodes, local_pool
     (folder / "hold").touch()
     wait_for(lambda: (folder / "epochs").read_text().count("\n") >= known + 2, process)
     process.send_signal(signal.SIGINT)
-    time.sleep(1)
+    out, err = process.communicate(timeout=LONG)
     (folder / "hold").unlink()
-    out, err = process.communicate(timeout=60)
     assert process.returncode == 130, out + err
     assert len(err.strip().splitlines()) == 1
     saved = list(folder.glob("results/small/search/trial_*/state.npz"))
@@ -170,7 +166,7 @@ def test_a_trial_that_hangs_is_marked_after_its_retries(nodes, tmp_path, small_d
     # only in a Ray worker: the driver builds every kind once, to learn the space
     hang = 'kind = hp.Choice("kind", ["fine", "hangs"])\nimport ray, time\n'
     hang += 'if kind == "hangs" and ray.is_initialized() and ray.get_runtime_context().get_task_id():\n    time.sleep(1000)\n'
-    script = write_exercise(tmp_path, hang + NEURON, start="{'kind': 'fine'}", extra="trial_seconds=1.5")
+    script = write_exercise(tmp_path, hang + NEURON, start="{'kind': 'fine'}", extra="trial_seconds=20.0")
     rows = searched_at_random(script, 1, nodes, small_data)
     assert {row["kind"]: row["status"] for row in rows} == {"fine": "COMPLETED", "hangs": "FAILED"}
     assert {row["message"] for row in rows} == {"", "the worker died (WorkerCrashedError), 3 times"}
@@ -181,7 +177,7 @@ SLOW = """
         import time
         import keras
 
-        pause = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: time.sleep(2 * (hp.get("kind") == "slow")))
+        pause = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: time.sleep(10 * (hp.get("kind") == "slow")))
         return super().fit(hp, model, *args, callbacks=[*callbacks, pause], **kwargs)
 
 EXERCISE = """
@@ -191,7 +187,7 @@ EXERCISE = """
 def test_a_trial_that_is_too_slow_is_marked_after_its_retries(nodes, tmp_path, small_data):
     """It was taken for a disk that is full: Python's TimeoutError is an OSError."""
     kind = 'hp.Choice("kind", ["fine", "slow"])\n'
-    script = write_exercise(tmp_path, kind + NEURON, start="{'kind': 'fine'}", extra="trial_seconds=3.0")
+    script = write_exercise(tmp_path, kind + NEURON, start="{'kind': 'fine'}", extra="trial_seconds=20.0")
     script.write_text(script.read_text().replace("EXERCISE = ", SLOW.lstrip("\n"), 1))
     rows = searched_at_random(script, 20, nodes, small_data)
     assert {row["kind"]: row["status"] for row in rows} == {"fine": "COMPLETED", "slow": "FAILED"}

@@ -3,10 +3,7 @@
 import csv
 import json
 import math
-import os
 import shutil
-import signal
-import time
 from concurrent.futures import Future
 
 import keras_tuner
@@ -16,19 +13,16 @@ from search.lab import exercise as exercises
 from search.lab import retrain, sweep
 from search.oracles import hyperband
 from search.workers.trial import Outcome
-from tests.conftest import NEURON, command, run, write_exercise
-from tests.faults import none_left, trials
+from tests.conftest import LONG, NEURON, command, run, write_exercise
+from tests.faults import Gates, logged_exercise, none_left, trials
 
 BUDGET = ("--max-epochs", 3, "--workers", 2)
 
 
-@pytest.fixture(scope="module")
-def left_alone(tmp_path_factory, small_data):
+@pytest.fixture
+def left_alone(searched_alone):
     """A search that nobody disturbed."""
-    folder = tmp_path_factory.mktemp("alone")
-    script = write_exercise(folder, NEURON)
-    out = run(script, "search", *BUDGET, "--data", small_data)
-    return script, folder / "results", out
+    return searched_alone
 
 
 def test_it_prints_the_plan_each_trial_and_the_result(left_alone):
@@ -112,13 +106,12 @@ def test_fresh_sets_the_old_search_aside(left_alone, tmp_path, small_data):
 
 
 def test_workers_end_with_a_driver_that_is_killed(tmp_path, small_data):
-    script = write_exercise(tmp_path, NEURON)
-    process = command(script, "search", *BUDGET, "--data", small_data, start_new_session=True)
-    while not list(tmp_path.glob("results/small/search/trial_*/trial.json")):
-        assert process.poll() is None
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate(timeout=30)
+    script = logged_exercise(tmp_path)
+    with Gates(tmp_path) as gates:
+        process = command(script, "search", *BUDGET, "--data", small_data, fresh=True)
+        assert gates.until(lambda arrival: arrival.point == "after trial.json", process) is not None
+        process.kill()
+    process.communicate(timeout=LONG)
     assert none_left(process.pid)
 
 
@@ -203,7 +196,7 @@ def test_damaged_files_of_a_search_are_made_again(left_alone, tmp_path, small_da
 
 def test_the_whole_exercise_leaves_every_file(tmp_path, small_data):
     script = write_exercise(tmp_path, NEURON)
-    run(script, "--quick", "--data", small_data)
+    run(script, "--quick", "--data", small_data, fresh=True)
     folder = tmp_path / "results" / "small"
     for name in (
         "search/oracle.json",
