@@ -5,6 +5,7 @@ arguments and streams, and ends as a command does.
 """
 
 import contextlib
+import gc
 import json
 import multiprocessing.util
 import os
@@ -12,6 +13,7 @@ import runpy
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -131,7 +133,8 @@ def serve(modules):
     """Answers each request with the process's id; its exit status goes into a file."""
     for module in modules:
         __import__(module)
-    multiprocessing.util.spawnv_passfds = _spawn
+    gc.collect()
+    gc.freeze()  # a collection in a fork would copy all of it
     running, received = {}, b""
     while True:
         for ready in select.select([0, *running], [], [])[0]:
@@ -177,6 +180,7 @@ def _become(request):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     for number in request["ignored"]:
         signal.signal(number, signal.SIG_IGN)
+    _with_one_standing_by()
     first, *others = request["arguments"]
     if first == "-m":
         sys.argv, sys.path[0] = others, request["folder"]
@@ -186,18 +190,49 @@ def _become(request):
         runpy.run_path(first, run_name="__main__")
 
 
-def _spawn(path, arguments, descriptors, *, spawn=multiprocessing.util.spawnv_passfds):
-    """Starts the server that workers are forked from as a fork too: it would import TensorFlow for itself."""
-    code = arguments[-1]
-    if not code.startswith("from multiprocessing.forkserver import main"):
-        return spawn(path, arguments, descriptors)
+def _stand_by(line, driver_end):
+    """A process that becomes the server that workers are forked from, which would import TensorFlow for itself.
+
+    It was forked before the command began, so that it holds nothing of it, such as the lock of the results folder.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    driver_end.close()
+    received, descriptors, _, _ = socket.recv_fds(line, 1 << 16, 8)
+    line.close()
+    if not received:  # the command has ended without
+        return
+    request = json.loads(received)
+    for number in request["heeded"]:
+        signal.signal(number, signal.SIG_DFL)
+    for descriptor, number in zip(descriptors, request["descriptors"], strict=True):
+        os.dup2(descriptor, number + 1000)
+        os.close(descriptor)
+    for number in request["descriptors"]:
+        os.dup2(number + 1000, number)
+        os.close(number + 1000)
+    exec(request["code"], {})
+
+
+def _with_one_standing_by():
+    """Has a process ready that is started as the server of the workers when there is to be one."""
+    mine, its = socket.socketpair()
     pid = os.fork()
     if not pid:
         try:
-            kept = sorted([2, *descriptors])
-            for low, high in zip(kept, [*kept[1:], 65536], strict=True):
-                os.closerange(low + 1, high)  # above all the lock of the results folder
-            exec(code, {})
+            _stand_by(its, mine)
         finally:
             os._exit(1)
-    return pid
+    its.close()
+
+    def spawn_it(path, arguments, descriptors, *, spawn=multiprocessing.util.spawnv_passfds):
+        code = arguments[-1]
+        if not code.startswith("from multiprocessing.forkserver import main") or mine.fileno() < 0:
+            return spawn(path, arguments, descriptors)
+        heeded = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
+        request = {"code": code, "descriptors": list(map(int, descriptors)), "heeded": heeded}
+        socket.send_fds(mine, [json.dumps(request).encode()], list(descriptors))
+        mine.close()
+        return pid
+
+    multiprocessing.util.spawnv_passfds = spawn_it
