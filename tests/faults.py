@@ -176,7 +176,11 @@ class Gates:
         except TimeoutError:
             return None
         line.settimeout(None)
-        driver, pid, point = line.makefile().readline().rstrip("\n").split(" ", 2)
+        said = line.makefile().readline()
+        if not said:  # it was killed before it could say so
+            line.close()
+            return None
+        driver, pid, point = said.rstrip("\n").split(" ", 2)
         arrival = Arrival(int(driver), int(pid), point, line)
         self._held.append(arrival)
         return arrival
