@@ -26,6 +26,7 @@ class Logged(HyperModel):
     def fit(self, hp, model, *args, callbacks=(), **kwargs):
         import keras
 
+        gates.watch(LOG, __name__)  # in a worker, which does not run the script
         at = "measured epoch" if hp.values["learning_rate"] == START["learning_rate"] else "epoch"
 
         class Log(keras.callbacks.Callback):

@@ -320,7 +320,7 @@ def fill(ballast, process=None):
 
 def test_a_full_disk_stops_the_search_in_one_line_and_room_lets_it_go_on(left_alone, small_disk, small_data, tmp_path):
     script = logged_exercise(tmp_path)
-    results = small_disk(tmp_path / "results", "4m")
+    results = small_disk(tmp_path / "results", "16m")
     arguments = ("search", *BUDGET, "--workers", 2, "--data", small_data)
     ballast = results / "ballast"
     with Gates(tmp_path) as gates:
