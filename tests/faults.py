@@ -138,9 +138,12 @@ class Arrival:
     def ended(self):
         """Whether the process, which was never let go on, ends."""
         self.line.settimeout(LONG)
-        with contextlib.suppress(ConnectionResetError):
+        try:
             return self.line.recv(1) == b""
-        return True
+        except ConnectionResetError:
+            return True
+        except TimeoutError:
+            return False
 
 
 class Gates:
@@ -305,8 +308,9 @@ class Storm:
                 return False
             if arrival.point == "before the end":
                 return True
-            of_worker = arrival.pid != process.pid or not plan[0].of_worker
-            return of_worker and arrival.point == plan[0].point and seen[arrival.point] >= plan[0].times
+            if plan[0].of_worker and arrival.pid == process.pid:
+                return False
+            return arrival.point == plan[0].point and seen[arrival.point] >= plan[0].times
 
         while (arrival := gates.until(due, process)) is not None:
             if arrival.driver != process.pid:  # a worker of the driver before: it waits until it ends

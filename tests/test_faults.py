@@ -324,7 +324,7 @@ def test_a_full_disk_stops_the_search_in_one_line_and_room_lets_it_go_on(left_al
     arguments = ("search", *BUDGET, "--workers", 2, "--data", small_data)
     ballast = results / "ballast"
     with Gates(tmp_path) as gates:
-        process = command(script, *arguments, fresh=True)
+        process = command(script, *arguments)
         assert gates.until(lambda arrival: arrival.point == "after trial.json", process), process.communicate()
         fill(ballast)
     fill(ballast, process)
@@ -705,12 +705,10 @@ def are_busy(script, process, count):
 def test_workers_that_train_end_with_a_driver_that_is_killed(busy, small_data):
     """They watched the server they were forked from, which lives as long as they do."""
     arguments = ("search", "--tuner", "random", "--trials", 2, "--max-epochs", 3, "--workers", 2, "--data", small_data)
-    process = command(busy, *arguments, fresh=True)
+    process = command(busy, *arguments)
     found = are_busy(busy, process, 2)
     process.kill()
-    process.wait()
-    process.stdout.close()
-    process.stderr.close()
+    process.wait(LONG)
     assert comes_true(lambda: not any(Path("/proc", str(pid)).exists() for pid in found))
 
 
