@@ -777,7 +777,12 @@ CASES.append(
 
 
 LIBRARIES = ("matplotlib.figure", "matplotlib.backends.backend_agg", "rich.live", "rich.table")
-LIBRARIES += ("search.lab.archive", "search.lab.cli", "search.report.page", "search.lab.commands")  # none needs TensorFlow
+LIBRARIES += (
+    "search.lab.archive",
+    "search.lab.cli",
+    "search.report.page",
+    "search.lab.commands",
+)  # none needs TensorFlow
 
 
 @pytest.fixture(scope="session")
