@@ -120,7 +120,7 @@ class Session:
             hypermodel = self.exercise.hypermodel()
             space = spaces.search_space(hypermodel)
             hp, model = build(hypermodel, self.exercise.start, (self.seed,))
-        except Exception as error:  # whatever the exercise's own code raises
+        except (Exception, SystemExit) as error:  # whatever the exercise's own code raises
             raise RequestError(
                 f"{where}: building the model raised {type(error).__name__}: {first_line(error)}; "
                 "expected build(self, hp) to return a compiled Keras model"
