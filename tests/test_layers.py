@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from search.lab.layers import RandomShift, SmoothedCrossentropy
+from search.training.fingerprint import fingerprint
 
 
 def _image_of_its_own(n, *shape):
@@ -84,3 +85,16 @@ def test_a_saved_model_of_them_reloads(tmp_path):
     assert again.loss.label_smoothing == 0.1
     np.testing.assert_array_equal(again(x[:5]), model(x[:5]))
     again.fit(x, y, verbose=0)  # that of the random numbers is not in the file, as with Keras's own layers
+
+
+def _key(pixels, smoothing):
+    model = keras.Sequential([keras.Input((8, 8)), RandomShift(pixels), keras.layers.Flatten(), keras.layers.Dense(3)])
+    model.compile("adam", SmoothedCrossentropy(smoothing))
+    model.optimizer.build(model.trainable_variables)
+    return fingerprint(model).key
+
+
+def test_models_of_them_share_a_program_where_their_arguments_agree():
+    assert _key(2, 0.1) is not None
+    assert _key(2, 0.1) == _key(2, 0.1)
+    assert _key(1, 0.1) != _key(2, 0.1) != _key(2, 0.0)
