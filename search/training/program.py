@@ -368,7 +368,6 @@ SEPARATE = frozenset(
         "Multiply",
         "Normalization",
         "PReLU",
-        "RandomShift",
         "ReLU",
         "Rescaling",
         "Reshape",
