@@ -32,6 +32,7 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
         "trials": trials if tuner == "random" else 0,
         **session.identity(),
         "objective": session.exercise.objective,
+        "first": [dict(values) for values in (session.exercise.start, *session.exercise.first)],
     }
     earlier = session.run()["steps"].get("search")
     if earlier is not None:
@@ -67,8 +68,9 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
         if tuner == "hyperband"
         else random_search.RandomSearchOracle(max_trials=trials, epochs=max_epochs, **common)
     )
+    oracle.first = [*settings["first"]]
     oracle.mark = _as_json({"exercise": session.exercise.name, **settings})
-    del oracle.mark["space"]  # each trial's values say more
+    del oracle.mark["space"], oracle.mark["first"]  # each trial's values say more
     known = study.known_outcomes(session.folder, oracle, session.say)
     if earlier is not None:
         _say_changes(session, earlier)

@@ -368,6 +368,7 @@ SEPARATE = frozenset(
         "Multiply",
         "Normalization",
         "PReLU",
+        "RandomShift",
         "ReLU",
         "Rescaling",
         "Reshape",
