@@ -175,10 +175,10 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         def go_on() -> bool:
             return self._max_seconds is None or time.monotonic() - began < self._max_seconds
 
+        write = oracle.write_project if isinstance(oracle, SeededOracle) else oracle.save
+        self.save()  # what is killed from here on is found
         with holding(oracle):
-            study.run(
-                oracle, workers, job=job, tell=tell, tell_again=tell_again, write=oracle.save, ask=ask, go_on=go_on
-            )
+            study.run(oracle, workers, job=job, tell=tell, tell_again=tell_again, write=write, ask=ask, go_on=go_on)
 
     def _job(self, trial: Any, seed: int) -> Job:
         values = trial.hyperparameters.values
@@ -387,6 +387,15 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
                 ) from None
 
     # What was there before
+
+    def save(self) -> None:
+        """See KerasTuner's; while a search runs, its project is written now and then, and whole."""
+        if not isinstance(self.oracle, SeededOracle):
+            super().save()
+        elif not self._is_worker():
+            self.oracle.save()
+            if not self.oracle.held:
+                files.write_json(Path(self._get_tuner_fname()), self.get_state())
 
     def reload(self) -> None:
         """See KerasTuner's; the search itself goes on from the trials' files, in the same order."""
