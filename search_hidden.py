@@ -8,7 +8,17 @@ ACTIVATIONS = ["relu", "tanh", "sigmoid", "elu", "selu", "gelu", "silu"]
 OPTIMIZERS = ["sgd", "rmsprop", "adam", "adamw", "adagrad", "nadam", "lion"]
 LEARNING_RATES = (1e-4, 0.3)  # log scale; plain SGD wants the upper end, Adam the lower
 
+WEIGHT_DECAYS = [0.001, 0.01, 0.1]  # of AdamW: the share of a weight that a step at a learning rate of 1 would take
+
 START = {"batch_size": 32, "units": 64, "activation": "relu", "optimizer": "sgd", "learning_rate": 0.01}  # the lab's
+KNOWN_GOOD = {
+    "batch_size": 128,
+    "units": 512,
+    "activation": "relu",
+    "optimizer": "adam",
+    "learning_rate": 0.001,
+    "schedule": "cosine",
+}
 
 
 class HiddenLayer(HyperModel):
@@ -17,13 +27,18 @@ class HiddenLayer(HyperModel):
     def build(self, hp):
         import keras
 
-        hp.Choice("batch_size", BATCH_SIZES, default=START["batch_size"])
+        hp.Choice("batch_size", BATCH_SIZES, default=START["batch_size"])  # the training takes it from here,
+        hp.Choice("schedule", ["constant", "cosine"])  # and whether the learning rate falls to zero
         units = hp.Int("units", *UNITS, sampling="log", default=START["units"])
         activation = hp.Choice("activation", ACTIVATIONS, default=START["activation"])
-        optimizer = keras.optimizers.get(hp.Choice("optimizer", OPTIMIZERS, default=START["optimizer"]))
+        name = hp.Choice("optimizer", OPTIMIZERS, default=START["optimizer"])
+        optimizer = keras.optimizers.get(name)
         optimizer.learning_rate = hp.Float(
             "learning_rate", *LEARNING_RATES, sampling="log", default=START["learning_rate"]
         )
+        with hp.conditional_scope("optimizer", ["adamw"]):
+            if name == "adamw":
+                optimizer.weight_decay = hp.Choice("weight_decay", WEIGHT_DECAYS)
         model = keras.Sequential(
             [
                 keras.Input(shape=(28, 28)),
@@ -45,6 +60,7 @@ EXERCISE = Exercise(
     task="zero",
     hypermodel=HiddenLayer,
     start=START,
+    first=(KNOWN_GOOD,),
     sweeps=("units", "activation"),
     retuned={"optimizer": "learning_rate"},  # an optimizer at another one's learning rate is not compared
 )

@@ -7,6 +7,7 @@ OPTIMIZERS = ["sgd", "rmsprop", "adam", "adamw", "adagrad", "nadam", "lion"]
 LEARNING_RATES = (1e-4, 0.3)  # log scale; plain SGD wants the upper end, Adam the lower
 
 START = {"batch_size": 32, "optimizer": "sgd", "learning_rate": 0.01}  # Keras's own defaults
+KNOWN_GOOD = {"batch_size": 64, "optimizer": "adam", "learning_rate": 0.005, "schedule": "cosine"}
 
 
 class SingleNeuron(HyperModel):
@@ -15,7 +16,8 @@ class SingleNeuron(HyperModel):
     def build(self, hp):
         import keras
 
-        hp.Choice("batch_size", BATCH_SIZES, default=START["batch_size"])
+        hp.Choice("batch_size", BATCH_SIZES, default=START["batch_size"])  # the training takes it from here,
+        hp.Choice("schedule", ["constant", "cosine"])  # and whether the learning rate falls to zero
         optimizer = keras.optimizers.get(hp.Choice("optimizer", OPTIMIZERS, default=START["optimizer"]))
         optimizer.learning_rate = hp.Float(
             "learning_rate", *LEARNING_RATES, sampling="log", default=START["learning_rate"]
@@ -39,6 +41,7 @@ EXERCISE = Exercise(
     task="zero",
     hypermodel=SingleNeuron,
     start=START,
+    first=(KNOWN_GOOD,),
     sweeps=("batch_size",),
     retuned={"optimizer": "learning_rate"},  # an optimizer at another one's learning rate is not compared
 )

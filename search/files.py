@@ -65,6 +65,14 @@ def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, An
     write_text(path, text.getvalue())
 
 
+def spreadsheet_row(cells: Iterable[Any]) -> str:
+    """A line of CSV for a spreadsheet, in which a cell that begins as a formula does is text."""
+    text = io.StringIO()
+    plain = ("'" + cell if isinstance(cell, str) and cell[:1] in "=+-@" and cell else cell for cell in cells)
+    csv.writer(text, lineterminator="").writerow(plain)
+    return text.getvalue()
+
+
 def write_npz(path: Path, **arrays: NDArray[Any]) -> None:
     """Writes arrays as an uncompressed ``.npz``, each with its CRC-32. See :func:`write_bytes`."""
     archive = io.BytesIO()

@@ -21,7 +21,7 @@ from typing import Any
 import keras
 import keras_tuner
 import numpy as np
-from keras_tuner.errors import FailedTrialError, FatalError, FatalTypeError
+from keras_tuner.errors import FailedTrialError, FatalError, FatalRuntimeError, FatalTypeError
 
 from search import files, study, training
 from search.oracles import space as spaces
@@ -33,7 +33,7 @@ from search.oracles.random_search import RandomSearchOracle
 from search.workers import threads
 from search.workers.base import Unpicklable, Workers, cores
 from search.workers.in_process import InProcess
-from search.workers.trial import Job, Outcome, Problem, renumber
+from search.workers.trial import Job, Outcome, Problem, isolated, renumber
 
 if keras.backend.backend() == "tensorflow":
     threads.one_for_arithmetic()
@@ -87,6 +87,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         self._records: list[training.Record] = []
         if self._stock is None or self._own_oracle is None:
             super().__init__(*args, **kwargs)
+            self._need_hypermodel()
             return
         given = dict(inspect.signature(self._stock.__init__).bind(self, *args, **kwargs).arguments)  # type: ignore[misc]
         given.pop("self")
@@ -94,6 +95,13 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         if self._stock is not keras_tuner.Hyperband:
             self.seed = given.get("seed")
         keras_tuner.Tuner.__init__(self, self._own_oracle(**given), hypermodel, **others)
+        self._need_hypermodel()
+
+    def _need_hypermodel(self) -> None:
+        if self.hypermodel is None and _is_known(type(self).run_trial):
+            raise ValueError(
+                "Received `hypermodel=None`. It may be left out only by a subclass that overrides `run_trial` and uses none."
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         """What a worker needs to run trials: not the trials of the search, nor its files."""
@@ -167,10 +175,10 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         def go_on() -> bool:
             return self._max_seconds is None or time.monotonic() - began < self._max_seconds
 
+        write = oracle.write_project if isinstance(oracle, SeededOracle) else oracle.save
+        self.save()  # what is killed from here on is found
         with holding(oracle):
-            study.run(
-                oracle, workers, job=job, tell=tell, tell_again=tell_again, write=oracle.save, ask=ask, go_on=go_on
-            )
+            study.run(oracle, workers, job=job, tell=tell, tell_again=tell_again, write=write, ask=ask, go_on=go_on)
 
     def _job(self, trial: Any, seed: int) -> Job:
         values = trial.hyperparameters.values
@@ -192,7 +200,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         )
 
     def _state(self, trial_id: str) -> Path:
-        return Path(self.project_dir, f"trial_{trial_id}", "state.npz")
+        return Path(os.path.abspath(self.project_dir), f"trial_{trial_id}", "state.npz")
 
     def _tell(self, trial: Any, outcome: Outcome) -> None:
         if outcome.trial is None:  # its worker was lost
@@ -337,7 +345,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
             callbacks += [*self._hooks(trial), best]
             plan = job.plan(problem, stopping, execution)
             training.seed_everything(plan.seed)
-            with training.planned(plan) as record:
+            with training.planned(plan) as record, isolated():
                 self._records.append(record)
                 results.append(self._build_and_fit_model(trial, *args, callbacks=callbacks, **kwargs))
         best.write()
@@ -367,7 +375,27 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
             raise FailedTrialError(f"Oversized model: {size} parameters. Skip model.")
         return model
 
+    def _populate_initial_space(self) -> None:
+        """See KerasTuner's; nothing that ``build`` does to the process stays, and it does not end it."""
+        with isolated():
+            try:
+                super()._populate_initial_space()
+            except SystemExit as error:
+                raise FatalRuntimeError(
+                    f"{type(self.hypermodel).__name__}.build called sys.exit({error.code!r}) when it was asked for the "
+                    "space; expected a model"
+                ) from None
+
     # What was there before
+
+    def save(self) -> None:
+        """See KerasTuner's; while a search runs, its project is written now and then, and whole."""
+        if not isinstance(self.oracle, SeededOracle):
+            super().save()
+        elif not self._is_worker():
+            self.oracle.save()
+            if not self.oracle.held:
+                files.write_json(Path(self._get_tuner_fname()), self.get_state())
 
     def reload(self) -> None:
         """See KerasTuner's; the search itself goes on from the trials' files, in the same order."""
@@ -562,6 +590,10 @@ class Hyperband(_Searching, keras_tuner.Hyperband):  # type: ignore[misc]
         return model
 
 
+def _copied(weight: Any) -> Any:
+    return np.array(keras.ops.convert_to_numpy(weight.value))
+
+
 def _best_epoch() -> type:
     from keras_tuner.src.engine import tuner_utils
 
@@ -573,13 +605,13 @@ def _best_epoch() -> type:
             self._kept: tuple[Any, list[Any]] | None = None
 
         def _save_model(self) -> None:
-            self._kept = self.model, [np.array(weight) for weight in self.model.weights]
+            self._kept = self.model, [_copied(weight) for weight in self.model.weights]
 
         def write(self) -> None:
             if self._kept is None:
                 return
             model, best = self._kept
-            now = [np.array(weight) for weight in model.weights]
+            now = [_copied(weight) for weight in model.weights]
             for weight, value in zip(model.weights, best, strict=True):
                 weight.assign(value)
             model.save_weights(self.filepath)

@@ -188,7 +188,7 @@ LAB_LINES = [
     ("nonsense", "No such command 'nonsense'"),
     ("--nonsense", "No such option"),
     ("--results x report", "No such option"),
-    ("report extra", "unexpected extra argument (extra)"),
+    ("report extra", "does not exist"),
     ("report --csv", "No such option"),
     ("report --results", "requires an argument"),
     ("report", "results: no */run.json; expected a folder an exercise has run in; run 'make lab' first", 1),

@@ -104,7 +104,7 @@ def test_it_finds_the_same_as_the_local_pool_to_the_last_bit(nodes, local_pool, 
 @pytest.mark.slow
 def test_the_whole_exercise_leaves_every_file(nodes, neuron, small_data):
     run(neuron, "--quick", "--cluster", nodes.address, "--data", small_data)
-    folder = neuron.parent / "results" / "small"
+    folder = neuron.parent / "results" / "quick" / "small"
     for name in ("trials.csv", "retrain/metrics.json", "retrain/model.keras", "sweeps/batch_size.csv", "report.html"):
         assert (folder / name).stat().st_size > 0, name
 

@@ -430,7 +430,7 @@ def test_changed_source_and_libraries_are_noted(copied, left_alone, search_quick
     path = results / "small" / "run.json"
     record = json.loads(path.read_text())
     record["steps"]["search"]["versions"]["keras"] = "3.14.0"
-    path.write_text(json.dumps(record))
+    path.write_text(json.dumps(files.seal(record)))
     script.write_text(script.read_text() + "\n# a remark\n")
     status, out = search_quickly(script)
     assert status == 0, out

@@ -197,7 +197,7 @@ def test_damaged_files_of_a_search_are_made_again(left_alone, tmp_path, small_da
 def test_the_whole_exercise_leaves_every_file(tmp_path, small_data):
     script = write_exercise(tmp_path, NEURON)
     run(script, "--quick", "--data", small_data, fresh=True)
-    folder = tmp_path / "results" / "small"
+    folder = tmp_path / "results" / "quick" / "small"
     for name in (
         "search/oracle.json",
         "trials.csv",
@@ -348,8 +348,8 @@ def test_another_objective_goes_through_every_step(tmp_path, small_data):
     build = NEURON.replace('metrics=["accuracy"]', 'metrics=["accuracy", keras.metrics.AUC(name="auc")]')
     script = write_exercise(tmp_path, build, extra='objective="val_auc"')
     run(script, "--quick", "--workers", 0, "--data", small_data)
-    assert all(0.5 < float(row["val_auc"]) < 1 for row in trials(tmp_path / "results"))
-    assert "val_auc" in run(script, "summary")
+    assert all(0.5 < float(row["val_auc"]) < 1 for row in trials(tmp_path / "results" / "quick"))
+    assert "val_auc" in run(script, "summary", "--quick")
 
 
 def test_a_retraining_of_another_starting_model_is_done_again(left_alone, tmp_path, small_data):

@@ -7,6 +7,7 @@ import keras_tuner
 import pytest
 
 from search.oracles import hyperband, random_search
+from search.oracles.space import own_values
 
 ACCURACY = keras_tuner.Objective("val_accuracy", "max")
 
@@ -218,3 +219,24 @@ def test_a_small_space_is_shared_out_among_hyperband_brackets(tmp_path):
 def test_seed_zero_is_a_seed(tmp_path):
     assert record(run(searched_by(tmp_path / "a", seed=0))) == record(run(searched_by(tmp_path / "b", seed=0)))
     assert record(run(searched_by(tmp_path / "c", seed=0))) != record(run(searched_by(tmp_path / "d", seed=1)))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_what_is_known_to_serve_is_tried_first_once_and_with_the_defaults_of_the_rest(tmp_path, workers):
+    hp = keras_tuner.HyperParameters()
+    hp.Choice("family", ["plain", "deep"])
+    hp.Float("rate", 0.0, 1.0, default=0.25)
+    with hp.conditional_scope("family", ["deep"]):
+        hp.Int("layers", 2, 5, default=3)
+    known = [{"family": "deep", "rate": 0.5}, {"family": "plain"}, {"rate": 0.5, "family": "deep", "layers": 3}]
+    expected = [{"family": "deep", "rate": 0.5, "layers": 3}, {"family": "plain", "rate": 0.25}]
+    for oracle in (
+        searched_by(tmp_path / "hyperband", hyperparameters=hp, max_epochs=9),
+        random_search.RandomSearchOracle(objective=ACCURACY, seed=1, hyperparameters=hp, max_trials=5),
+    ):
+        oracle._set_project_dir(str(tmp_path / type(oracle).__name__), "search")
+        oracle.first = [*known]
+        run(oracle, workers)
+        tried = [own_values(oracle.trials[name].hyperparameters.values) for name in sorted(oracle.trials)]
+        assert tried[:2] == expected
+        assert tried[2] not in expected

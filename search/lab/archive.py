@@ -11,6 +11,7 @@ from pathlib import Path
 from search import files
 from search.errors import RequestError
 
+NAME = r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*"  # letters of any alphabet, with the apostrophes and hyphens between them
 CODE = (
     "*.py",
     "*.cfg",
@@ -23,6 +24,9 @@ CODE = (
     "benchmarks/**/*",
     "docs/**/*",
 )
+# What `python -m search verify` needs: each trial's outcome, both models and their predictions, the log of readings.
+FROM_AN_EXERCISE = ("*.jsonl", "retrain/*.*", "sweeps/*.csv", "search/*.json", "search/trial_*/trial.json")
+SET_ASIDE = re.compile(r"\.old-\d+$")
 FROM_RESULTS = ("report.html", "*.csv", "*.json", "summary.txt", "plots/*.png")
 
 
@@ -38,7 +42,9 @@ def archive(owner: str, project: Path, results: Path, target: Path) -> Path:
     Raises:
         RequestError: the name has another form, or there is no report yet.
     """
-    if not re.fullmatch(r"[A-Z][A-Z'-]*_[A-Z]?[a-z][A-Za-z'-]*", owner):
+    last, _, first = owner.partition("_")
+    letters = re.fullmatch(f"{NAME}_{NAME}", owner)
+    if not letters or last != last.upper() or first == first.upper():
         raise RequestError(f"archive {owner}: expected LASTNAME_firstname, as in DOE_John")
     if not (results / "report.html").is_file():
         raise RequestError(f"{results / 'report.html'} is not there; run `python -m search report` before the archive")
@@ -47,12 +53,12 @@ def archive(owner: str, project: Path, results: Path, target: Path) -> Path:
         path.relative_to(project).as_posix(): path
         for pattern in CODE
         for path in project.glob(pattern)
-        if path.is_file()
+        if path.is_file() and not path.is_symlink()
     }
-    for folder in (results, *sorted(path.parent for path in results.glob("*/run.json"))):
-        for pattern in (*FROM_RESULTS, "retrain/*", "sweeps/*.csv"):
+    for folder in (results, *_exercises(results)):
+        for pattern in (*FROM_RESULTS, *FROM_AN_EXERCISE):
             for path in folder.glob(pattern):
-                if path.is_file():
+                if path.is_file() and not path.is_symlink():
                     members[(Path("results") / path.relative_to(results)).as_posix()] = path
     memory = io.BytesIO()
     with tarfile.open(fileobj=memory, mode="w:bz2") as tar:
@@ -62,6 +68,11 @@ def archive(owner: str, project: Path, results: Path, target: Path) -> Path:
     path = target / f"{name}.tar.bz2"
     files.write_bytes(path, memory.getvalue())
     return path
+
+
+def _exercises(results: Path) -> list[Path]:
+    """The folders of exercises, without those that ``--fresh`` set aside."""
+    return sorted(path.parent for path in results.glob("*/run.json") if not SET_ASIDE.search(path.parent.name))
 
 
 def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:

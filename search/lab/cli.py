@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from search.errors import RequestError
+from search import files
+from search.errors import RequestError, WorkError
 from search.lab.exercise import Exercise
 
 if TYPE_CHECKING:
@@ -200,12 +201,33 @@ def lab_command() -> click.Group:
     where = click.option("--results", default="results", callback=_folder, help="The results folder.")
 
     @group.command()
+    @click.argument("path", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
     @where
-    def report(results: Path) -> None:
-        """Write results/report.html over every exercise that has results."""
-        from search.report.page import write_lab_report
+    def report(path: Path | None, results: Path) -> None:
+        """Write results/report.html over every exercise; with PATH, the report of a KerasTuner project folder."""
+        from search.report.page import write_lab_report, write_search_report
 
-        click.echo(f"The lab report is {write_lab_report(results)}")
+        if path is None:
+            click.echo(f"The lab report is {write_lab_report(results)}")
+        else:
+            click.echo(f"The report is {write_search_report(path)}")
+
+    @group.command()
+    @click.argument("path", type=click.Path(exists=True, file_okay=False, path_type=Path))
+    def summary(path: Path) -> None:
+        """The trials of a KerasTuner project folder, best first."""
+        from search import results
+        from search.report import console
+
+        search = results.read_project(path)
+        ended = [trial for trial in search.trials if trial.status == "COMPLETED"]
+        click.echo(
+            f"{search.title}: {len(search.trials)} trials, {len(ended)} completed; best first by {search.objective}"
+        )
+        for trial in sorted(ended, key=search.score, reverse=search.maximise):
+            click.echo(f"{trial.trial_id}  {search.score(trial):.6g}  {console.one_line(trial.hyperparameters)}")
+        for line in search.damaged:
+            click.echo(line, err=True)
 
     @group.command()
     @click.argument("owner", metavar="LASTNAME_firstname")
@@ -216,6 +238,29 @@ def lab_command() -> click.Group:
 
         path = archive(owner, Path(__file__).resolve().parents[2], results, Path.cwd())
         click.echo(f"The hand-in is {path.name}, {size_mib(path):.1f} MiB")
+
+    @group.command()
+    @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+    @click.option("--csv", is_flag=True, help="A line of CSV for each thing that was checked.")
+    def verify(paths: tuple[Path, ...], csv: bool) -> None:
+        """Check results, or hand-ins, against what they record; trains nothing."""
+        from search.lab.verify import verify
+
+        if not csv:
+            click.echo(f"Verifying {', '.join(map(str, paths))}")
+        findings = [finding for path in paths for finding in verify(path)]
+        if csv:
+            write = files.spreadsheet_row
+            click.echo(write(("source", "exercise", "checked", "reproduced", "differs")))
+        for found in findings:
+            if csv:
+                click.echo(write((found.source, found.exercise, found.checked, not found.wrong, found.wrong)))
+            else:
+                verdict = f"not reproduced: {found.wrong}" if found.wrong else "reproduced"
+                click.echo(f"{found.source} {found.exercise}, {found.checked}: {verdict}")
+        wrong = sum(bool(found.wrong) for found in findings)
+        if wrong:
+            raise WorkError(f"{wrong} of {len(findings)} checks are not reproduced; see the lines above")
 
     return group
 

@@ -32,6 +32,7 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
         "trials": trials if tuner == "random" else 0,
         **session.identity(),
         "objective": session.exercise.objective,
+        "first": [dict(values) for values in (session.exercise.start, *session.exercise.first)],
     }
     earlier = session.run()["steps"].get("search")
     if earlier is not None:
@@ -47,7 +48,7 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
     import keras_tuner
 
     from search import study
-    from search.cost import measure
+    from search.lab.cost import measure
     from search.oracles import hyperband, random_search
 
     settings |= {"space": [spaces.describe(parameter) for parameter in space.space]}
@@ -67,8 +68,9 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
         if tuner == "hyperband"
         else random_search.RandomSearchOracle(max_trials=trials, epochs=max_epochs, **common)
     )
+    oracle.first = [*settings["first"]]
     oracle.mark = _as_json({"exercise": session.exercise.name, **settings})
-    del oracle.mark["space"]  # each trial's values say more
+    del oracle.mark["space"], oracle.mark["first"]  # each trial's values say more
     known = study.known_outcomes(session.folder, oracle, session.say)
     if earlier is not None:
         _say_changes(session, earlier)
@@ -293,6 +295,7 @@ def tensorboard(session: Session) -> None:
     Raises:
         WorkError: there is no search, or its files are damaged.
     """
+    import search.workers.runtime  # noqa: F401
     from search.report import tensorboard as board
 
     folder = board.write(session.folder)

@@ -44,10 +44,17 @@ class HyperModel(_Base):
     def fit(
         self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any
     ) -> keras.callbacks.History:
-        """Trains ``model`` with the batch size in ``hp`` (Keras's 32 where the space has none), as ``model.fit`` does."""
+        """Trains as ``model.fit`` does, with the batch size in ``hp`` (Keras's 32 where the space has none).
+
+        Where ``hp`` has ``schedule`` as ``"cosine"``, the learning rate falls to zero, see :func:`search.lab.schedule.cosine`.
+        """
+        from search.lab import schedule
         from search.training.fit import fit
 
         size = {"batch_size": hp.values["batch_size"]} if "batch_size" in hp.values else {}
+        if hp.values.get("schedule") == "cosine":
+            annealing = schedule.callback(model, kwargs.get("epochs", 1))
+            kwargs["callbacks"] = [annealing, *(kwargs.get("callbacks") or ())]
         return fit(model, *args, **{**size, **kwargs})
 
 
@@ -86,6 +93,7 @@ class Exercise:
         task: ``"zero"`` (digit 0 or not) or ``"digits"`` (ten classes).
         hypermodel: the :class:`HyperModel` subclass, not an instance.
         start: the starting model's hyper-parameters, the lab's literal ones; those left out take their default.
+        first: configurations that a search tries first, after the starting model: those known to serve.
         sweeps: the hyper-parameters that the lab asks to try one by one.
         retuned: for a sweep of the first, the hyper-parameter that is tuned anew for each value: an optimizer compared
             at another one's learning rate is not compared.
@@ -101,6 +109,7 @@ class Exercise:
     hypermodel: type[HyperModel]
     start: Mapping[str, Any]
     sweeps: tuple[str, ...]
+    first: tuple[Mapping[str, Any], ...] = ()
     retuned: Mapping[str, str] = field(default_factory=dict)
     max_epochs: int = 27
     objective: str = "val_accuracy"
@@ -129,6 +138,11 @@ class Exercise:
                 "sweeps",
                 isinstance(sweeps, (tuple, list)) and all(isinstance(sweep, str) for sweep in sweeps),
                 "a tuple of names, as in ('batch_size',)",
+            ),
+            (
+                "first",
+                isinstance(self.first, (tuple, list)) and all(isinstance(values, Mapping) for values in self.first),
+                "a tuple of dictionaries, as in ({'batch_size': 64},)",
             ),
             ("max_epochs", isinstance(epochs, int) and epochs >= 1, "a whole number from 1"),
             ("trial_seconds", isinstance(limit, (int, float)) and limit > 0, "a number of seconds above 0"),

@@ -120,7 +120,7 @@ class Session:
             hypermodel = self.exercise.hypermodel()
             space = spaces.search_space(hypermodel)
             hp, model = build(hypermodel, self.exercise.start, (self.seed,))
-        except Exception as error:  # whatever the exercise's own code raises
+        except (Exception, SystemExit) as error:  # whatever the exercise's own code raises
             raise RequestError(
                 f"{where}: building the model raised {type(error).__name__}: {first_line(error)}; "
                 "expected build(self, hp) to return a compiled Keras model"
@@ -132,6 +132,10 @@ class Session:
         wrong = spaces.misfit(space, self.exercise.start)
         if wrong:
             raise RequestError(f"{where}: the starting model's {wrong}")
+        for i, values in enumerate(self.exercise.first):
+            wrong = spaces.misfit(space, values)
+            if wrong:
+                raise RequestError(f"{where}: configuration {i + 1} of the Exercise's first: its {wrong}")
         for name in (*self.exercise.sweeps, *self.exercise.retuned, *self.exercise.retuned.values()):
             if all(parameter.name != name for parameter in space.space):
                 raise RequestError(f"{where}: the Exercise asks for a sweep of {name}, which is not in the space")

@@ -2,6 +2,7 @@
 
 ``base`` the contract, ``hyperband``, ``random_search``, ``grid_search``, ``bayesian``; ``space`` hyper-parameter spaces. The
 names of ``keras_tuner.oracles`` are here too, each a subclass of KerasTuner's.
+Not here: models, training and workers. An oracle knows values and scores.
 """
 
 from __future__ import annotations

@@ -212,8 +212,10 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]
     # Drawing
 
     def _random_values(self) -> dict[str, Any] | None:
-        if self.first:
-            return self._filled(self.first.pop(0))
+        while self.first:
+            chosen = self._filled(self.first.pop(0))
+            if not self._duplicate(chosen):
+                return chosen
         values: dict[str, Any] | None = super()._random_values()
         if values is None:
             untried = (values for values in self._every_configuration() if not self._duplicate(values))

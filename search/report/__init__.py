@@ -1,0 +1,6 @@
+"""What a results folder says, for people: tables, sentences, plots and pages.
+
+Here: statistics (``estimators``), what they support (``evidence``), their wording (``sentences``, ``figures``), their looks (``plots``,
+``page``, ``console``, ``progress``), and TensorBoard's files.
+Not here: training, and how a file is laid out; all that a page says is read through ``search.results``.
+"""

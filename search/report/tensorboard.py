@@ -15,7 +15,6 @@ def write(folder: Path) -> Path:
     Raises:
         WorkError: the search's files are missing or damaged.
     """
-    import search.workers.runtime  # noqa: F401, I001
     import tensorflow as tf
     from tensorboard.plugins.hparams import api  # type: ignore[import-untyped]
 

@@ -1,6 +1,7 @@
 """Keras alone: ``fit``, the compiled program, graph or XLA, which models share one, exact state. Knows nothing of searches.
 
 ``plan`` what a trial's training follows, ``fit`` what ``model.fit`` becomes under it, ``seeds`` random numbers.
+Not here: trials, oracles, workers and results folders. A plan says where the state goes, and no more.
 """
 
 from search.training.plan import Diverged, Record, Stopped, TrainingPlan, planned, restore_weights

@@ -63,6 +63,7 @@ SKIPPED = frozenset(
     ]
 )
 SKIPPED_OF_VARIABLES = frozenset(("_value", "_initializer", "_path", "_name"))
+WALKED = ("keras", "search")  # the packages whose objects are all that their attributes say
 BY_NAME = frozenset(("Muon",))  # optimizers that look at the names of variables
 WRAPPED_BY_KERAS = ("build", "quantize")  # every layer has its own wrapper of these methods
 # Methods of Keras's classes that someone may have replaced, on the class.
@@ -191,7 +192,7 @@ class _Walk:
             self.tokens += (type(node), repr(node))
         elif isinstance(node, (types.ModuleType, inspect.Signature)):
             self.tokens += (type(node), getattr(node, "__name__", str(node)))
-        elif _is_of(type(node), "keras"):
+        elif any(_is_of(type(node), home) for home in WALKED):
             self._add_object(node)
         else:
             raise _Unknown(f"a {type(node).__module__}.{type(node).__qualname__}")
@@ -273,13 +274,13 @@ class _Walk:
         self.tokens += (type(node), array.shape, array.dtype.str, hashlib.sha256(array.tobytes()).hexdigest())
 
     def _add_class(self, node: type) -> None:
-        if not any(_is_of(node, home) for home in ("keras", "builtins", "numpy", "tensorflow", "collections")):
+        if not any(_is_of(node, home) for home in (*WALKED, "builtins", "numpy", "tensorflow", "collections")):
             raise _Unknown(f"the class {node.__module__}.{node.__qualname__}")
         self.tokens.append(node)
-        if node.__module__.startswith("keras"):
+        if node.__module__.split(".")[0] in WALKED:
             for name in METHODS:
                 method = getattr(node, name, None)
-                if isinstance(method, types.FunctionType) and not _is_of_module(method, "keras", "tensorflow"):
+                if isinstance(method, types.FunctionType) and not _is_of_module(method, *WALKED, "tensorflow"):
                     raise _Unknown(f"{node.__qualname__}.{name}, which has been replaced")
 
     def _add_function(self, node: Any) -> None:

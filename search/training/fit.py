@@ -180,7 +180,7 @@ class _Training:
         model, examples = self.model, self.examples
         model.reset_metrics()
         self.callbacks.on_epoch_begin(epoch)
-        if not self.by_steps and (self.programs is None or self.programs.train_function is not model.train_function):
+        if not self.by_steps and (self.programs is None or self.programs.compiled() is not model.train_function):
             self._prepare()
         order = data.visiting_order(examples, self.shuffle, self.seed, stretch)
         if model.stop_training:  # asked for before the first batch, Keras stops after it

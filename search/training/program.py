@@ -57,6 +57,7 @@ class Programs:
 
     Attributes:
         reference: to the model, with all of its variables made.
+        compiled: to ``model.train_function``, which holds the model and which a model compiled again has anew.
         found: what can be shared, and its variables.
         own: the programs by kind and data, those that nobody else can have among them.
         logs: what ``train_step`` or ``test_step`` returns where that is not the model's metrics; see :func:`_own_logs`.
@@ -64,7 +65,7 @@ class Programs:
 
     reference: weakref.ref[keras.Model]
     found: Fingerprint
-    train_function: Any
+    compiled: weakref.ref[Any]
     own: dict[Any, Program] = field(default_factory=dict)
     logs: dict[str, Any] = field(default_factory=dict)
     metric_names: tuple[str, ...] = ()
@@ -184,11 +185,11 @@ def programs(model: keras.Model, data: Examples) -> Programs:
     if model.train_function is None:
         model.make_train_function()
     known = _of_models.get(model)
-    if known is not None and known.train_function is model.train_function:
+    if known is not None and known.compiled() is model.train_function:
         return known
     with _tracing():
         logs = _create_variables(model, data)
-    made = Programs(weakref.ref(model), fingerprint(model), model.train_function, logs=logs)
+    made = Programs(weakref.ref(model), fingerprint(model), weakref.ref(model.train_function), logs=logs)
     _of_models[model] = made
     return made
 
@@ -367,6 +368,7 @@ SEPARATE = frozenset(
         "Multiply",
         "Normalization",
         "PReLU",
+        "RandomShift",
         "ReLU",
         "Rescaling",
         "Reshape",

@@ -1,0 +1,211 @@
+"""Whether results are what they say: an exercise's folder, a results folder or a hand-in, checked without training anything."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from search import files, results
+from search.errors import RequestError, WorkError
+from search.lab import data
+
+SET_ASIDE = re.compile(r"\.old-\d+$")
+PICTURES = re.compile(r'data:image/png;base64,[^"]*')  # another version of matplotlib draws other bytes
+SAME_OUTPUT = 1e-4  # of a probability; another machine's compiler rounds otherwise
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was checked: ``wrong`` is empty where it is reproduced, else what differs."""
+
+    source: str
+    exercise: str
+    checked: str
+    wrong: str = ""
+
+
+def verify(path: Path) -> list[Finding]:
+    """Checks every exercise at ``path``.
+
+    Args:
+        path: results/<exercise>, a folder of such, or a hand-in's ``.tar.bz2``.
+
+    Raises:
+        RequestError: there is no exercise's folder at ``path``, or it is no archive.
+    """
+    with _opened(path) as folder:
+        found = [folder] if (folder / "run.json").is_file() else sorted(one.parent for one in folder.rglob("run.json"))
+        found = [one for one in found if not any(SET_ASIDE.search(part) for part in one.parts)]
+        if not found:
+            raise RequestError(f"{path} holds no run.json; expected results/<exercise>, a results folder or a hand-in")
+        return [
+            Finding(path.name, one.name, checked, _answer(check, one))
+            for one in found
+            for checked, check in CHECKS.items()
+        ]
+
+
+def _answer(check: Callable[[Path], str], folder: Path) -> str:
+    try:
+        return check(folder)
+    except (WorkError, RequestError) as error:
+        return str(error)
+    except results.UNREADABLE as error:
+        return f"{type(error).__name__}: {error}"
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with tarfile.open(path) as archive:
+                members = [member for member in archive.getmembers() if member.isfile()]  # no link is followed
+                archive.extractall(folder, members, filter="data")
+        except (OSError, tarfile.TarError) as error:
+            raise RequestError(f"{path} cannot be read ({error}); expected a folder or a hand-in's .tar.bz2") from None
+        yield Path(folder)
+
+
+def _digests(folder: Path) -> str:
+    exercise = results.read_exercise(folder)
+    unsealed = [name for name, step in exercise.steps.items() if step.get("complete") and not step.get("files")]
+    return f"no digests are recorded of {', '.join(unsealed)}" if unsealed else ""
+
+
+class _NoWorkers:
+    """In the place of workers: every trial that the oracle asks for has to be on record."""
+
+    size, ahead = 1, 0
+
+    def begin(self, problem: Any) -> None:
+        """Nothing."""
+
+    def submit(self, job: Any) -> Future[Any]:
+        raise WorkError(f"the oracle asks for trial {job.name} ({job.hyperparameters}), which is not on record")
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+def _search(folder: Path) -> str:
+    """Every proposal and promotion asked for again, with the recorded outcomes told; then the tables that follow."""
+    import search.workers.runtime  # noqa: F401, I001
+    import keras_tuner
+
+    from search import study
+    from search.oracles import hyperband, random_search
+
+    settings = results.read_record(folder).steps["search"]["settings"]
+    about = results.read_record(folder)
+    state = files.read_json(folder / "search" / "oracle.json")
+    common = {
+        "objective": keras_tuner.Objective(about.objective, "max" if about.maximise else "min"),
+        "seed": settings["seed"],
+        "hyperparameters": keras_tuner.HyperParameters.from_config(state["hyperparameters"]),
+        "max_consecutive_failed_trials": None,
+    }
+    oracle: Any = (
+        hyperband.HyperbandOracle(max_epochs=settings["max_epochs"], **common)
+        if settings["tuner"] == "hyperband"
+        else random_search.RandomSearchOracle(max_trials=settings["trials"], epochs=settings["max_epochs"], **common)
+    )
+    oracle.mark = {"exercise": about.name, **{key: value for key, value in settings.items() if key != "space"}}
+    damage: list[str] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(scratch, folder.name)
+        shutil.copytree(folder / "search", copy / "search", ignore=shutil.ignore_patterns("state*.npz"))
+        known = study.known_outcomes(copy, oracle, damage.append)
+        study.search(oracle, _NoWorkers(), copy, settings["seed"], known=known)
+        for name in ("trials.csv", "best.json"):
+            if not damage and (copy / name).read_bytes() != (folder / name).read_bytes():
+                damage.append(f"{name} is not what follows from the trials")
+    if not damage and len(oracle.trials) != len(known):
+        damage.append(f"{len(known)} trials are on record and {len(oracle.trials)} are asked for")
+    return "; ".join(damage)
+
+
+def _figures(folder: Path) -> str:
+    """Counts and intervals from the predictions that were kept."""
+    from search.report import estimators
+
+    metrics = files.read_json(folder / "retrain" / "metrics.json")
+    wrong = []
+    with np.load(folder / "retrain" / "predictions.npz", allow_pickle=False) as kept:
+        right = {name: _classes(kept[name]) == kept["label"] for name in ("start", "tuned")}
+    for name, answers in right.items():
+        told = [run["test_correct"] for run in metrics[name]["seeds"]]
+        if told != answers.sum(axis=1).tolist():
+            wrong.append(f"{name}: {told} right are told, the predictions have {answers.sum(axis=1).tolist()}")
+    intervals, difference = estimators.accuracy_intervals(right)
+    for name, interval in intervals.items():
+        if not np.allclose(metrics[name]["interval"], [interval.low, interval.high], rtol=0, atol=1e-12):
+            wrong.append(f"{name}: the interval is {interval.low:.4%} to {interval.high:.4%}")
+    if metrics["difference"] != vars(difference):
+        wrong.append("the difference of the models is another")
+    return "; ".join(wrong)
+
+
+def _networks(folder: Path) -> str:
+    """The saved networks on the test images, against the predictions that were kept."""
+    import search.workers.runtime  # noqa: F401, I001
+    import keras
+
+    from search.lab.retrain import _outputs
+
+    about = results.read_record(folder)
+    source = data.load(files.read_json(folder / "run.json")["data"].get("given"))
+    if source.sha256 != about.data["sha256"]:
+        return f"the images of {about.data['source']} are others here"
+    test = data.test_examples(source, data.TASKS[about.task])
+    metrics = files.read_json(folder / "retrain" / "metrics.json")
+    wrong = []
+    with np.load(folder / "retrain" / "predictions.npz", allow_pickle=False) as kept:
+        if not np.array_equal(_classes(np.asarray(test.y)) if test.y.ndim > 1 else test.y, kept["label"]):
+            wrong.append("the labels are not those of the test images")
+        for name, file in (("tuned", "model.keras"), ("start", "start_model.keras")):
+            outputs = _outputs(keras.saving.load_model(folder / "retrain" / file), test.x)
+            far = float(np.abs(outputs - kept[name][metrics[name]["handed_over"]]).max())
+            if not far <= SAME_OUTPUT:
+                wrong.append(f"{file} answers otherwise than its predictions, by up to {far:.2g}")
+    return "; ".join(wrong)
+
+
+def _report(folder: Path) -> str:
+    """The page written again from the numbers, pictures left out."""
+    from search.report.page import write_report
+
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(scratch, folder.name)
+        shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("state*", "tensorboard", "*.old-*"))
+        now = PICTURES.sub("", write_report(copy).read_text(encoding="utf-8"))
+    told = PICTURES.sub("", (folder / "report.html").read_text(encoding="utf-8"))
+    lines = zip(told.splitlines(), now.splitlines(), strict=False)
+    differ = next((f"{a.strip()!r} where the numbers say {b.strip()!r}" for a, b in lines if a != b), "")
+    return differ or ("" if told == now else "the page has another length")
+
+
+def _classes(outputs: Any) -> Any:
+    """Classes of outputs (..., 1) by Keras's threshold of one half, of (..., k) by the largest."""
+    return (outputs[..., 0] > 0.5).astype(int) if outputs.shape[-1] == 1 else outputs.argmax(axis=-1)
+
+
+CHECKS: dict[str, Callable[[Path], str]] = {
+    "digests": _digests,
+    "proposals, promotions and best": _search,
+    "counts and intervals": _figures,
+    "networks on the test images": _networks,
+    "report": _report,
+}

@@ -1,0 +1,278 @@
+"""KerasTuner's tuners under one changed import: the same trials wherever they run, whatever interrupts them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+
+import search
+from search.errors import RequestError
+from tests.conftest import ROOT
+
+rng = np.random.default_rng(0)
+X = rng.normal(size=(300, 8)).astype("float32")
+Y = (X[:, :3].sum(1) > 0).astype("float32")
+FIT = {"x": X[:200], "y": Y[:200], "validation_data": (X[200:], Y[200:]), "verbose": 0}
+TUNERS = ("RandomSearch", "GridSearch", "BayesianOptimization", "Hyperband")
+
+
+def build(hp):
+    units = hp.Int("units", 2, 8, step=2)
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(units, "relu"), keras.layers.Dense(1, "sigmoid")])
+    model.compile(keras.optimizers.Adam(hp.Float("rate", 1e-3, 1e-1, sampling="log")), "binary_crossentropy")
+    return model
+
+
+class Late(search.HyperModel):
+    """State on ``self`` from ``build`` to ``fit``, ``compile`` and a hyper-parameter in ``fit``, an argument in ``__init__``."""
+
+    def __init__(self, units):
+        super().__init__()
+        self.units = units
+
+    def build(self, hp):
+        os.chdir("/")
+        self.rate = hp.Float("rate", 1e-3, 1e-1, sampling="log")
+        return keras.Sequential([keras.Input((8,)), keras.layers.Dense(self.units, "relu"), keras.layers.Dense(1)])
+
+    def fit(self, hp, model, *args, **kwargs):
+        model.compile(keras.optimizers.SGD(self.rate), "mse", metrics=["mse"])
+        return model.fit(*args, batch_size=hp.Choice("batch", [20, 40, 80]), **kwargs)
+
+
+def tuner(folder, kind="RandomSearch", hypermodel=build, **arguments):
+    arguments = {"objective": "val_loss", "seed": 0, "workers": 0, "project_name": "p", **arguments}
+    budget = {"max_epochs": 4, "factor": 2} if kind == "Hyperband" else {"max_trials": 5}
+    if kind == "BayesianOptimization":
+        budget["num_initial_points"] = 2
+    return getattr(search, kind)(hypermodel, directory=str(folder), **{**budget, **arguments})
+
+
+def searched(folder, kind="RandomSearch", hypermodel=build, fit=FIT, **arguments):
+    one = tuner(folder, kind, hypermodel, **arguments)
+    one.search(**fit, **({} if kind == "Hyperband" else {"epochs": 2}))
+    return one
+
+
+def found(one):
+    return [
+        (row["trial_id"], row["status"], row["score"], row["hyperparameters"], row["history"]) for row in one.results
+    ]
+
+
+def test_every_public_name_of_kerastuner_is_here():
+    names = [name for name in dir(keras_tuner) if not name.startswith("_") and name != "src"]
+    assert [name for name in names if not hasattr(search, name)] == []
+    assert set(names) <= set(dir(search))
+    for name in (*TUNERS, "Tuner"):
+        assert issubclass(getattr(search, name), getattr(keras_tuner, name))
+        assert getattr(search.tuners, name) is getattr(search, name)
+    assert search.errors.FatalValueError is keras_tuner.errors.FatalValueError
+    assert search.engine.hyperparameters is keras_tuner.engine.hyperparameters
+    for name in ("HyperbandOracle", "RandomSearchOracle", "GridSearchOracle", "BayesianOptimizationOracle"):
+        assert issubclass(getattr(search.oracles, name), getattr(keras_tuner.oracles, name))
+
+
+@pytest.mark.parametrize("kind", TUNERS)
+def test_no_worker_and_two_find_the_same(tmp_path, kind):
+    here = found(searched(tmp_path / "here", kind))
+    assert len(here) >= 5
+    assert here == found(searched(tmp_path / "two", kind, workers=2))
+    assert not list(tmp_path.rglob(".sent"))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_fit_alone_declares_is_searched_and_build_comes_before_every_fit(tmp_path, workers):
+    before = os.getcwd()
+    one = searched(tmp_path, hypermodel=Late(4), objective="val_mse", workers=workers)
+    assert os.getcwd() == before
+    assert one.oracle.objective.direction == "min"
+    assert [row["status"] for row in one.results] == ["COMPLETED"] * 5
+    values = [row["hyperparameters"] for row in one.results]
+    assert len({value["batch"] for value in values}) > 1
+    best = min(one.results, key=lambda row: row["score"])
+    assert one.get_best_hyperparameters()[0].values == best["hyperparameters"]
+
+
+def test_the_best_model_has_the_weights_of_the_best_epoch(tmp_path):
+    one = searched(tmp_path)
+    best = one.oracle.get_best_trials()[0]
+    with pytest.warns(UserWarning, match="optimizer"):  # KerasTuner saves its variables too
+        model = one.get_best_models()[0]
+    loss = model.evaluate(X[200:], Y[200:], verbose=0)
+    assert loss == pytest.approx(best.score, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["RandomSearch", "Hyperband"])
+def test_a_search_that_is_run_again_repeats_nothing_and_a_longer_one_goes_on(tmp_path, kind):
+    longer = {"hyperband_iterations": 2} if kind == "Hyperband" else {"max_trials": 12}
+    alone = found(searched(tmp_path / "alone", kind, **longer))
+    short = found(searched(tmp_path / "p", kind))
+    built = []
+
+    def counted(hp):
+        built.append(1)
+        return build(hp)
+
+    assert found(searched(tmp_path / "p", kind, counted)) == short
+    assert len(built) == 1  # for the space
+    extended = found(searched(tmp_path / "p", kind, **longer))
+    assert [row[1:] for row in extended] == [row[1:] for row in alone]
+
+
+def test_seed_zero_is_a_seed_and_none_is_recorded(tmp_path):
+    assert tuner(tmp_path / "a").oracle.seed == 0
+    one = searched(tmp_path / "b", seed=None, max_trials=2)
+    again = searched(tmp_path / "b", seed=None, max_trials=4)
+    assert found(again)[:2] == found(one)
+    assert found(again) == found(searched(tmp_path / "c", seed=one.oracle.seed, max_trials=4))
+
+
+def test_an_exit_in_build_is_a_failed_trial(tmp_path):
+    def leaving(hp):
+        if hp.Boolean("leave") and leaves:
+            sys.exit(0)
+        return build(hp)
+
+    leaves = []
+    one = tuner(tmp_path, hypermodel=leaving, max_trials=6, max_consecutive_failed_trials=9)
+    leaves.append(True)
+    one.search(**FIT, epochs=1)
+    assert {row["hyperparameters"]["leave"]: row["status"] for row in one.results} == {
+        False: "COMPLETED",
+        True: "FAILED",
+    }
+
+
+def test_what_cannot_be_sent_trains_here_and_a_line_says_so(tmp_path, capsys):
+    handle = open(os.devnull)  # noqa: SIM115
+
+    def holding(hp):
+        assert handle
+        return build(hp)
+
+    one = searched(tmp_path, hypermodel=holding, workers=2, fit={**FIT, "verbose": 1}, max_trials=1)
+    assert one.results[0]["status"] == "COMPLETED"
+    assert (
+        "Trials run in this process: the hypermodel, of type DefaultHyperModel, cannot be pickled"
+        in capsys.readouterr().out
+    )
+    handle.close()
+
+
+def test_errors_of_kerastuner_mean_what_they_mean_there(tmp_path):
+    def failing(error):
+        def build_or_fail(hp):
+            if hp.Float("x", 0, 1) != 0.0:
+                raise error("it broke")
+            return build(hp)
+
+        return build_or_fail
+
+    with pytest.raises(keras_tuner.errors.FatalValueError, match="it broke"):
+        searched(tmp_path / "a", hypermodel=failing(keras_tuner.errors.FatalValueError), workers=1)
+    with pytest.raises(RuntimeError, match="consecutive failures"):
+        searched(tmp_path / "b", hypermodel=failing(keras_tuner.errors.FailedTrialError))
+    one = tuner(tmp_path / "c", hypermodel=failing(ValueError), max_retries_per_trial=1, max_trials=2)
+    one.search(**FIT)
+    assert [row["status"] for row in one.results] == ["FAILED"] * 2
+
+
+def test_first_values_come_first_and_time_ends_the_search(tmp_path):
+    one = searched(tmp_path / "a", first=[{"units": 8}], max_trials=2)
+    assert one.results[0]["hyperparameters"] == {"units": 8, "rate": 1e-3}
+    assert len(searched(tmp_path / "b", max_seconds=1e-9).results) == 0
+
+
+SCRIPT = """
+import json, sys
+import keras, numpy as np
+import search as keras_tuner
+
+rng = np.random.default_rng(0)
+x = rng.normal(size=(300, 8)).astype("float32")
+y = (x[:, :3].sum(1) > 0).astype("float32")
+
+def build(hp):
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(hp.Int("units", 2, 8), "relu"), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.Adam(hp.Float("rate", 1e-3, 1e-1, sampling="log")), "mse")
+    return model
+
+tuner = keras_tuner.Hyperband(build, "val_loss", max_epochs=9, seed=3, directory=sys.argv[1], workers=int(sys.argv[2]))
+tuner.search(x[:200], y[:200], validation_data=(x[200:], y[200:]), verbose=0)
+print(json.dumps([[row[key] for key in ("trial_id", "status", "score", "hyperparameters", "history")] for row in tuner.results]))
+"""
+
+
+def start(folder, workers):
+    script = folder.parent / "script.py"
+    script.write_text(SCRIPT)
+    return subprocess.Popen(
+        [sys.executable, script, folder, str(workers)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def test_a_script_without_a_guard_that_is_killed_ends_as_one_left_alone(tmp_path):
+    alone = start(tmp_path / "alone", 2)
+    printed = json.loads(alone.communicate(timeout=600)[0].splitlines()[-1])
+    assert len(printed) > 15
+    for kills in (2, 9):
+        process = start(tmp_path / "killed", 2)
+        while len(list((tmp_path / "killed").rglob("trial.json"))) < kills:
+            assert process.poll() is None
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert json.loads(start(tmp_path / "killed", 1).communicate(timeout=600)[0].splitlines()[-1]) == printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        ({"workers": -1}, ValueError, "workers is -1; expected a whole number from 0"),
+        ({"workers": True}, ValueError, "workers is True"),
+        ({"workers": 1.5}, ValueError, "workers is 1.5"),
+        ({"workers": 0, "cluster": "local"}, ValueError, "leave one of them out"),
+        ({"max_seconds": 0}, ValueError, "max_seconds is 0"),
+        ({"max_seconds": "a minute"}, ValueError, "max_seconds is 'a minute'"),
+        ({"objective": "val_unheard_of"}, ValueError, "Could not infer optimization direction"),
+        ({"objective": 3}, TypeError, "`objective` not understood"),
+        ({"hypermodel": 3}, keras_tuner.errors.FatalValueError, "hypermodel"),
+        ({"hypermodel": None}, ValueError, "hypermodel=None"),
+        ({"unheard_of": 3}, ValueError, "Unrecognized arguments"),
+        ({"tune_new_entries": False}, ValueError, "tune_new_entries=False"),
+        ({"allow_new_entries": False}, ValueError, "allow_new_entries=False"),
+    ],
+)
+def test_wrong_arguments_are_refused_when_the_tuner_is_made(tmp_path, arguments, error, says):
+    with pytest.raises(error, match=says.replace("(", r"\(")):
+        tuner(tmp_path, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("first", "says"),
+    [({"unit": 3}, "first holds unit, which is not in the space"), ({"units": 999}, "units is 999")],
+)
+def test_first_values_outside_the_space_are_refused(tmp_path, first, says):
+    with pytest.raises(ValueError, match=says):
+        searched(tmp_path, first=[first])
+
+
+def test_a_name_of_hyperband_s_own_is_refused(tmp_path):
+    def taking(hp):
+        hp.Int("tuner/epochs", 1, 3)
+        return build(hp)
+
+    with pytest.raises(RequestError, match="tuner/epochs has the name of one of Hyperband's own"):
+        searched(tmp_path, "Hyperband", taking)

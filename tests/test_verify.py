@@ -1,0 +1,112 @@
+"""``verify``: right results pass, each kind of wrong one is named, also where its digest was made to fit."""
+
+import hashlib
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from search import files
+from search.errors import RequestError
+from search.lab.archive import archive
+from search.lab.verify import verify
+from tests.conftest import NEURON, ROOT, run, write_exercise
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, small_data):
+    folder = tmp_path_factory.mktemp("done")
+    script = write_exercise(folder, NEURON)
+    run(script, "--max-epochs", 3, "--epochs", 2, "--seeds", 1, "--data", small_data)
+    return folder / "results"
+
+
+@pytest.fixture
+def results(done, tmp_path):
+    shutil.copytree(done, tmp_path / "results")
+    return tmp_path / "results"
+
+
+def wrong(path):
+    return {finding.checked: finding.wrong for finding in verify(path) if finding.wrong}
+
+
+def forge(results, name, change):
+    """Changes a file and its recorded digest, as someone who knows the format would."""
+    path = results / "small" / name
+    path.write_bytes(change(path.read_bytes()))
+    run_json = results / "small" / "run.json"
+    record = json.loads(run_json.read_text())
+    for step in record["steps"].values():
+        if name in step.get("files", {}):
+            step["files"][name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    run_json.write_text(json.dumps(files.seal(record)))
+
+
+def test_right_results_are_reproduced_from_a_folder_and_from_a_hand_in(results, tmp_path):
+    assert wrong(results) == {}
+    assert wrong(results / "small") == {}
+    shutil.copytree(results / "small", results / "small.old-1")
+    (results / "report.html").write_text("the lab's")
+    (results / "small" / "plots" / "link.png").symlink_to("/etc/passwd")
+    handed_in = archive("ÉTÉ-D'OR_Zoë", ROOT, results, tmp_path)
+    findings = verify(handed_in)
+    assert {finding.exercise for finding in findings} == {"small"}
+    assert not [finding for finding in findings if finding.wrong]
+
+
+def test_a_raised_accuracy_is_named(results):
+    def change(data):
+        metrics = json.loads(data)
+        metrics["tuned"]["seeds"][0]["test_correct"] += 1
+        return json.dumps(metrics).encode()
+
+    forge(results, "retrain/metrics.json", change)
+    assert "right are told" in wrong(results)["counts and intervals"]
+
+
+def test_another_network_is_named(results):
+    retrain = results / "small" / "retrain"
+    shutil.copy(retrain / "start_model.keras", retrain / "model.keras")
+    assert "model.keras answers otherwise" in wrong(results)["networks on the test images"]
+
+
+def test_another_best_trial_is_named(results):
+    def change(data):
+        best = json.loads(data)
+        best["score"] = 0.999
+        return json.dumps(best).encode()
+
+    forge(results, "best.json", change)
+    assert "best.json" in wrong(results)["proposals, promotions and best"]
+
+
+def test_a_trial_that_was_never_asked_for_is_named(results):
+    path = results / "small" / "search" / "trial_0001" / "trial.json"
+    state = json.loads(path.read_text())
+    state["hyperparameters"]["values"]["learning_rate"] = 0.5
+    path.write_text(json.dumps(files.seal(state)))
+    assert "trial 0001 was" in wrong(results)["proposals, promotions and best"]
+
+
+def test_a_sentence_that_the_numbers_do_not_say_is_named(results):
+    page = results / "small" / "report.html"
+    page.write_text(page.read_text().replace("<title>", "<title>Best of all: "))
+    assert "Best of all" in wrong(results)["report"]
+
+
+def test_predictions_of_other_labels_are_named(results):
+    path = results / "small" / "retrain" / "predictions.npz"
+    with np.load(path) as kept:
+        arrays = dict(kept)
+    files.write_npz(path, **{**arrays, "label": 1 - arrays["label"]})
+    assert "labels are not" in wrong(results)["networks on the test images"]
+
+
+def test_nothing_to_verify_is_refused(tmp_path):
+    with pytest.raises(RequestError, match=r"holds no run\.json"):
+        verify(tmp_path)
+    (tmp_path / "text").write_text("no archive")
+    with pytest.raises(RequestError, match="cannot be read"):
+        verify(tmp_path / "text")
