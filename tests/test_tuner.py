@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import keras
@@ -152,7 +153,7 @@ def test_an_exit_in_build_is_a_failed_trial(tmp_path):
 
 
 def test_what_cannot_be_sent_trains_here_and_a_line_says_so(tmp_path, capsys):
-    handle = open(os.devnull)  # noqa: SIM115
+    handle = threading.Lock()
 
     def holding(hp):
         assert handle
@@ -164,7 +165,6 @@ def test_what_cannot_be_sent_trains_here_and_a_line_says_so(tmp_path, capsys):
         "Trials run in this process: the hypermodel, of type DefaultHyperModel, cannot be pickled"
         in capsys.readouterr().out
     )
-    handle.close()
 
 
 def test_errors_of_kerastuner_mean_what_they_mean_there(tmp_path):

@@ -88,9 +88,10 @@ def _tensor(values: Any) -> Any:
 
 def _blamed(problem: Problem, error: Exception) -> str:
     """Which part of the problem cannot be pickled, and why."""
-    parts = {"the hypermodel": problem.hypermodel, "the tuner": problem.tuner}
+    parts = {"the hypermodel": problem.hypermodel or getattr(problem.tuner, "hypermodel", None)}
     parts |= {f"argument {i + 1} of search()": part for i, part in enumerate(problem.args)}
     parts |= {f"{name} of search()": part for name, part in problem.kwargs.items()}
+    parts["the tuner"] = problem.tuner
     for name, part in parts.items():
         try:
             cloudpickle.dumps(part)
