@@ -30,6 +30,12 @@ class Logged(HyperModel):
         at = "measured epoch" if hp.values["learning_rate"] == START["learning_rate"] else "epoch"
 
         class Log(keras.callbacks.Callback):
+            def get_state(self):
+                return None  # it remembers nothing
+
+            def set_state(self, state):
+                pass
+
             def on_epoch_begin(self, epoch, logs=None):
                 gates.reach(f"{at} begins")
 

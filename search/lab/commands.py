@@ -32,7 +32,6 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
         "trials": trials if tuner == "random" else 0,
         **session.identity(),
         "objective": session.exercise.objective,
-        "first": [dict(values) for values in (session.exercise.start, *session.exercise.first)],
     }
     earlier = session.run()["steps"].get("search")
     if earlier is not None:
@@ -51,7 +50,10 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
     from search.lab.cost import measure
     from search.oracles import hyperband, random_search
 
-    settings |= {"space": [spaces.describe(parameter) for parameter in space.space]}
+    settings |= {
+        "space": [spaces.describe(parameter) for parameter in space.space],
+        "first": [dict(values) for values in (session.exercise.start, *session.exercise.first)],
+    }
     if earlier is not None:
         _refuse_changes(session, earlier["settings"], settings)
     if complete:

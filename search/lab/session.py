@@ -296,6 +296,6 @@ def problem(exercise: Exercise, source: data.Source) -> Problem:
         data=source.sha256,
         hypermodel=exercise.hypermodel(),
         args=(train.x, train.y),
-        kwargs={"validation_data": (validation.x, validation.y)},
+        kwargs={"validation_data": (validation.x, validation.y), "verbose": 0},
         seconds=exercise.trial_seconds,
     )

@@ -67,7 +67,11 @@ def after_batches(callbacks: Sequence[Any], batch: int, logs: dict[str, Any]) ->
 
 
 def memory(callbacks: Sequence[Any]) -> list[Any] | None:
-    """What each callback remembers, as JSON and arrays; None where that of one cannot be told, as of a class of the user's."""
+    """What each callback remembers, as JSON and arrays; None where that of one cannot be told.
+
+    A class of the user's says it by ``get_state()``, which returns JSON, and ``set_state(state)``, which takes it back after
+    ``on_train_begin``; one without them may keep anything.
+    """
     kept = []
     for callback in callbacks:
         keep = _kept(callback)
@@ -82,6 +86,8 @@ def recall(callbacks: Sequence[Any], kept: Sequence[dict[str, Any]]) -> None:
     for callback, entry in zip(callbacks, kept, strict=True):
         for name, value in entry.get("attributes", {}).items():
             setattr(callback, name, value)
+        if "state" in entry:
+            callback.set_state(entry["state"])
 
 
 def matches(callbacks: Sequence[Any], kept: Sequence[dict[str, Any]]) -> bool:
@@ -131,6 +137,8 @@ def _kept(callback: Any) -> Callable[[], dict[str, Any]] | None:
     kind = type(callback)
     if _has_own_methods(callback):
         return None
+    if all(callable(getattr(callback, method, None)) for method in ("get_state", "set_state")):
+        return lambda: {"state": callback.get_state()}
     if kind in REMEMBERED:
         return lambda: {"attributes": {name: _plain(getattr(callback, name, None)) for name in REMEMBERED[kind]}}
     if kind is K.CSVLogger:
