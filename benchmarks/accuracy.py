@@ -43,7 +43,11 @@ def main() -> None:
 
     import search.workers.runtime  # noqa: F401  (one thread)
     from search.lab import data, exercise
-    from search.training import checkpoint, compiled
+    from search.training import checkpoint
+    from search.training import data as arrays
+    from search.training.fit import evaluate
+    from search.training.program import programs
+    from search.training.seeds import epoch_order
     from search.workers.trial import build
 
     lab = exercise.load(script("multiclass"))
@@ -53,10 +57,10 @@ def main() -> None:
 
     began = time.perf_counter()
     _, model = build(hypermodel, CONFIGURATION, (0,))
-    program = compiled.Program(model, train.x, train.y)
-    program.run(compiled.epoch_order(len(train.x), (0,)), batch, xla=True)
+    examples = arrays.examples(train.x, train.y, None, None, batch)
+    program = programs(model, examples)
+    program.train(examples, epoch_order(examples.n, (0,)), through_xla=True)
     warm_up = time.perf_counter() - began
-    evaluation = compiled.Evaluation(model, test.x, test.y)
 
     seconds: dict[float, list[float]] = {threshold: [] for threshold in THRESHOLDS}
     epochs: dict[float, list[float]] = {threshold: [] for threshold in THRESHOLDS}
@@ -69,10 +73,11 @@ def main() -> None:
         best.append(0.0)
         for epoch in range(most_epochs):
             began = time.perf_counter()
-            program.run(compiled.epoch_order(len(train.x), (seed, epoch)), batch, xla=True)
+            model.reset_metrics()
+            program.train(examples, epoch_order(examples.n, (seed, epoch)), through_xla=True)
             an_epoch.append(time.perf_counter() - began)
             spent += an_epoch[-1]
-            accuracy = evaluation.run()["accuracy"]
+            accuracy = evaluate(model, test.x, test.y)["accuracy"]
             best[-1] = max(best[-1], accuracy)
             while to_reach and accuracy >= to_reach[0]:
                 seconds[to_reach[0]].append(spent)

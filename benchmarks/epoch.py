@@ -12,7 +12,6 @@ computes no accuracy, and the NumPy limit is a gather and the matrix products, w
 from __future__ import annotations
 
 import argparse
-import functools
 import itertools
 import os
 import statistics
@@ -126,13 +125,20 @@ def keras_fit(cell: Cell, train: Any) -> dict[str, Train]:
 
 def ours(cell: Cell, train: Any) -> dict[str, Train]:
     import search.workers.runtime  # noqa: F401  (one thread)
-    from search.training import compiled
+    from search.training import data
+    from search.training.program import programs
+    from search.training.seeds import epoch_order
+
+    examples = data.examples(train.x, train.y, None, None, cell.batch)
 
     def program(xla: bool) -> Train:
-        model = keras_model(cell)
-        program = functools.cache(lambda: compiled.Program(model, train.x, train.y))
-        epoch = itertools.count()
-        return lambda: program().run(compiled.epoch_order(len(train.x), (0, next(epoch))), cell.batch, xla=xla)
+        model, epoch = keras_model(cell), itertools.count()
+
+        def an_epoch() -> dict[str, Any]:
+            model.reset_metrics()
+            return programs(model, examples).train(examples, epoch_order(examples.n, (0, next(epoch))), xla)
+
+        return an_epoch
 
     return {"ours, graph": program(False), "ours, XLA": program(True)}
 

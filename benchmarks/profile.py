@@ -42,22 +42,28 @@ def main() -> None:
     os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "OPENBLAS_NUM_THREADS": "1"}
     began = time.perf_counter()
     import search.workers.runtime  # noqa: F401
-    from search.training import checkpoint, compiled, trial
+    from search.training import _tensorflow, checkpoint
+    from search.workers import trial
 
     importing = time.perf_counter() - began
     programs: list[Watched] = []
-    trace = timed(compiled._concrete, "tracing")
+    trace, run = timed(_tensorflow.traced, "tracing"), _tensorflow.call
 
     def watched(function: Any, *signature: Any, **options: Any) -> Watched:
-        programs.append(Watched(trace(function, *signature, **options), getattr(function, "func", function).__name__))
-        return programs[-1]
+        concrete = trace(function, *signature, **options)
+        name = getattr(getattr(function, "func", function), "func", getattr(function, "func", function)).__name__
+        programs.append(Watched(concrete, name, run))
+        return concrete
 
-    compiled._concrete = watched
+    def call(concrete: Any, arguments: Any, captures: Any) -> Any:
+        return next(one for one in programs if one.concrete is concrete)(arguments, captures)
+
+    _tensorflow.traced, _tensorflow.call = watched, call
     for module, name, part in (
         (trial, "build", "building models"),
         (checkpoint, "write", "writing and reading states"),
         (checkpoint, "read", "writing and reading states"),
-        (trial.Trainer, "run", "trials"),
+        (trial, "run", "trials"),
     ):
         setattr(module, name, timed(getattr(module, name), part))
     with tempfile.TemporaryDirectory() as folder:
@@ -91,18 +97,16 @@ def main() -> None:
 class Watched:
     """A compiled program that tells its calls' time, what the first one takes to prepare apart."""
 
-    def __init__(self, program: Any, name: str) -> None:
-        self.program, self.name = program, name
+    def __init__(self, concrete: Any, name: str, run: Callable[..., Any]) -> None:
+        self.concrete, self.name, self.run = concrete, name, run
         self.calls: list[float] = []
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.program, name)
-
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, arguments: Any, captures: Any) -> Any:
         if self.name == "_train" and not self.calls:  # over no examples: nothing but the preparation
-            timed(self.program, "first calls: TensorFlow's passes over a graph")(arguments[0][:0], *arguments[1:])
+            prepare = timed(self.run, "first calls: TensorFlow's passes over a graph")
+            prepare(self.concrete, (arguments[0][:0], *arguments[1:]), captures)
         begin = time.perf_counter()
-        result = self.program(*arguments)
+        result = self.run(self.concrete, arguments, captures)
         self.calls.append(time.perf_counter() - begin)
         return result
 
@@ -113,7 +117,7 @@ class Watched:
             again = statistics.median(calls[1:])
             spent["first calls: XLA compiles"].append(calls[0] - again)
             calls = [again, *calls[1:]]
-        parts = {"_train": "training, graph", "_train_whole_batches": "training, XLA", "_metrics": "evaluating"}
+        parts = {"_train": "training, graph", "_train_whole_batches": "training, XLA", "_evaluate": "evaluating"}
         spent[parts[self.name]] += calls
 
 

@@ -1,4 +1,4 @@
-"""100 epochs of the starting models: search.trainer.fit, compiling included, against model.fit; both with validation.
+"""100 epochs of the starting models: search.fit, compiling included, against model.fit; both with validation.
 
     python benchmarks/retrain.py [single] [hidden] [multiclass] [--epochs 100] [--runs 3] [--quick]
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -58,7 +59,7 @@ def train(exercise_name: str, side: str, epochs: int, seed: int) -> tuple[float,
     if side != "model.fit":
         import search.workers.runtime  # noqa: F401  (one thread)
     from search.lab import data, exercise
-    from search.training import compiled
+    from search.training.fit import fit
     from search.workers.trial import build
 
     lab = exercise.load(script(exercise_name))
@@ -70,7 +71,8 @@ def train(exercise_name: str, side: str, epochs: int, seed: int) -> tuple[float,
     if side == "model.fit":
         history = model.fit(train.x, train.y, **options, verbose=0)
     else:
-        history = compiled.fit(model, train.x, train.y, **options, seed=(seed,))
+        random.seed(seed)
+        history = fit(model, train.x, train.y, **options, verbose=0)
     return time.perf_counter() - began, history.history["val_accuracy"][-1]
 
 

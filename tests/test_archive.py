@@ -33,7 +33,7 @@ def test_it_holds_the_code_and_the_reports_and_nothing_of_the_environment(handed
     names = {member.name.removeprefix("O'NEIL_Mary-Jane_Lab3_DLCV/") for member in members}
     assert {
         "search_single.py",
-        "search/training/compiled.py",
+        "search/training/program.py",
         "search/lab/mnist.npz",
         "setup.cfg",
         "tests/conftest.py",

@@ -171,19 +171,21 @@ CASES = {
 }
 
 
-def by_both(make, x, y, **arguments):
-    """Trains two models of one kind, ours first; returns both and their histories."""
+def trained(train, make, x, y, **arguments):
+    """Trains a model of one kind; returns it, its history and its callbacks."""
     arguments = {"batch_size": BATCH, "epochs": 3, "shuffle": False, "verbose": 0, **arguments}
-    trained = []
-    for train in (fit, keras.Model.fit):  # one after the other, in one process
-        keras.utils.set_random_seed(5)
-        model = make()
-        callbacks = [made() for made in arguments.get("callbacks", ())]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # data that runs out
-            history = train(model, x, y, **{**arguments, "callbacks": callbacks})
-        trained.append((model, history, callbacks))
-    return trained
+    keras.utils.set_random_seed(5)
+    model = make()
+    callbacks = [made() for made in arguments.get("callbacks", ())]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # data that runs out
+        history = train(model, x, y, **{**arguments, "callbacks": callbacks})
+    return model, history, callbacks
+
+
+def by_both(make, x, y, **arguments):
+    """Trains two models of one kind one after the other in one process, ours first."""
+    return [trained(train, make, x, y, **arguments) for train in (fit, keras.Model.fit)]
 
 
 def assert_same(ours, theirs, tolerance=3e-5):

@@ -1,12 +1,18 @@
 """Plans: an interrupted training ends bit for bit where one left alone does, whatever its callbacks remember."""
 
+import random
+
 import keras
+import keras_tuner
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from search.training import Diverged, Stopped, TrainingPlan, planned, restore_weights, seed_everything
 from search.training import fit as fitting
 from search.training.seeds import entropy, epoch_order
+from search.workers.trial import Job, Problem
+from search.workers.trial import run as run_job
 
 L, K = keras.layers, keras.callbacks
 N, EPOCHS = 48, 7
@@ -211,6 +217,38 @@ def test_a_damaged_state_is_noted_and_the_training_begins_at_its_milestone(tmp_p
     assert any("damaged" in note for note in again[1].notes)
 
 
+def test_a_state_of_a_longer_training_is_not_taken_for_a_shorter_one(tmp_path):
+    """A retraining of 50 epochs reported the figures of 100."""
+    train(tmp_path / "one", "none", epochs=5)
+    short = train(tmp_path / "one", "none", epochs=3)
+    assert any("is of another call of fit" in note for note in short[1].notes)
+    assert_equal(short, train(tmp_path / "two", "none", epochs=3))
+
+
+def test_a_fit_that_draws_draws_the_same_whether_or_not_a_model_was_built_before_it(tmp_path):
+    drawn = []
+
+    class Drawing(keras_tuner.HyperModel):
+        def build(self, hp):
+            return network()
+
+        def fit(self, hp, model, *args, **kwargs):
+            drawn.append((random.random(), float(tf.random.uniform(()))))
+            return model.fit(*args, **kwargs)
+
+    problem = Problem("of", "test", Drawing(), (X, Y), {"verbose": 0})
+
+    def run(name, seed, epochs, earlier=None):
+        begin = 1 if earlier else 0
+        run_job(problem, Job(name, {}, (0, seed), epochs, (1, 3), tmp_path / name, earlier, begin))
+
+    run("first", 1, 1)
+    run("first of another seed", 2, 1)
+    run("promoted", 1, 3, tmp_path / "first")
+    run("promoted elsewhere", 1, 3, tmp_path / "first")
+    assert drawn[2] == drawn[3] != drawn[1]
+
+
 def test_seeds_of_all_kinds_are_apart():
     """To NumPy (0, 1) and (0, 1, 0) are one seed, and so are (2**32,) and (0, 1)."""
     seeds = [(0,), (0, 0), (0, 1), (0, 1, 0), (1,), (2**32,), (2**32, 0), (10,), (1, 0), (-1,)]
@@ -221,10 +259,6 @@ def test_seeds_of_all_kinds_are_apart():
 
 
 def test_everything_is_seeded_by_a_seed_alone():
-    import random
-
-    import tensorflow as tf
-
     def drawn(*seed):
         seed_everything(seed)
         return [float(tf.random.uniform(())), float(keras.random.uniform(())), random.random(), np.random.rand()]  # noqa: NPY002

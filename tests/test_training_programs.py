@@ -52,6 +52,14 @@ def setting(name, value, layer=0):
     return change
 
 
+def functional(swap=False):
+    inputs = keras.Input((4,))
+    a, b = L.Dense(1)(inputs), L.Dense(1, use_bias=False)(inputs)
+    model = keras.Model(inputs, L.Subtract()([b, a] if swap else [a, b]))
+    model.compile("sgd", loss="mse")
+    return model
+
+
 SAME = {
     "learning rate": lambda: network(L.Dense(4), rate=0.5),
     "initial weights": lambda: network(L.Dense(4, kernel_initializer="zeros")),
@@ -82,6 +90,15 @@ OTHER = {
     "frozen variable": lambda: network(L.Dense(4), after=setting("trainable", False)),
     "frozen layer": lambda: network(L.Dense(4, trainable=False)),
     "activity": lambda: network(L.Dense(4, activity_regularizer=keras.regularizers.L1(0.1))),
+    "another loss": lambda: network(L.Dense(4), loss="mae"),
+    "metrics": lambda: network(L.Dense(4), metrics=["mae"]),
+    "units": lambda: network(L.Dense(5)),
+    "another optimizer": lambda: network(L.Dense(4), optimizer=keras.optimizers.SGD(0.05)),
+    "dropout": lambda: network(L.Dense(4), L.Dropout(0.1)),
+    "a layer named as an activation": lambda: network(L.Dense(4, name="relu"), L.Dense(4, "relu")),
+    "named as another": lambda: network(L.Dense(4, name="tanh"), L.Dense(4, "tanh")),
+    "two ways": functional,
+    "two ways swapped": lambda: functional(swap=True),
     "loss weights": lambda: network(L.Dense(4), loss=[keras.losses.MeanAbsoluteError()]),
 }
 UNKNOWN = {

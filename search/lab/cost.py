@@ -9,7 +9,7 @@ from typing import Any
 from search.errors import RequestError
 from search.lab import data
 from search.lab.session import Session
-from search.training import compiled
+from search.training import xla
 from search.workers.base import Workers, run_all
 from search.workers.trial import Job, Outcome
 
@@ -21,7 +21,7 @@ class Cost:
     Attributes:
         beside: seconds a trial takes beside its epochs.
         epoch: seconds an epoch.
-        xla_break_even: see :func:`search.training.compiled.measured_break_even`.
+        xla_break_even: see :func:`search.training.xla.measured_break_even`.
     """
 
     beside: float
@@ -43,9 +43,9 @@ def measure(
         RequestError: the starting model cannot be trained, or has no such metric as the objective.
     """
     images = len(session.source.images) - data.VALIDATION_IMAGES
-    updates = compiled.xla_updates(model, images, start.get("batch_size", 32))
-    jobs = [_job(session, start, "graph", 2, compiled.NEVER)]
-    if break_even is None and max_epochs * updates > compiled.XLA_BREAK_EVEN / compiled.FAR_FROM_IT:
+    updates = xla.xla_updates(model, images, start.get("batch_size", 32))
+    jobs = [_job(session, start, "graph", 2, xla.NEVER)]
+    if break_even is None and max_epochs * updates > xla.XLA_BREAK_EVEN / xla.FAR_FROM_IT:
         jobs.append(_job(session, start, "xla", 3, 0.0))
     graph, *others = run_all(workers, jobs, lambda job, outcome: None)
     for job in jobs:
@@ -61,9 +61,9 @@ def measure(
         )
     epoch = (graph.epoch_seconds or (graph.seconds / 2,))[-1]
     if break_even is None:
-        break_even = compiled.XLA_BREAK_EVEN
+        break_even = xla.XLA_BREAK_EVEN
         if others and _is_whole(graph, jobs[0]) and _is_whole(others[0], jobs[1]):
-            break_even = compiled.measured_break_even(updates, graph.epoch_seconds, others[0].epoch_seconds)
+            break_even = xla.measured_break_even(updates, graph.epoch_seconds, others[0].epoch_seconds)
     return Cost(max(0.0, graph.seconds - 2 * epoch), epoch, break_even)
 
 

@@ -18,12 +18,14 @@ from search.errors import WorkError
 from search.lab import data
 from search.lab.exercise import Exercise
 from search.report import estimators
-from search.training import checkpoint, compiled
+from search.training import checkpoint
+from search.training.fit import evaluate
 from search.workers.base import Workers, run_all
 from search.workers.trial import Job, Outcome, build
 
 RETRAINING = 1  # sets the seeds of retraining apart from those of trials, (seed, trial)
 MISREAD_SHOWN = 48
+AT_A_TIME = 1000  # images through a network
 
 
 def retrain(
@@ -103,7 +105,7 @@ def retrain(
                     **{metric: series[-1] for metric, series in outcome.history.items()},
                     "loss_last_ten": float(np.median(outcome.history["loss"][-10:])),
                     **_best_epoch(outcome.history, exercise.objective, exercise.direction),
-                    "test_loss": compiled.Evaluation(model, test.x, test.y).run()["loss"],
+                    "test_loss": evaluate(model, test.x, test.y)["loss"],
                     "test_accuracy": correct / len(labels),
                     "test_correct": correct,
                     # of a training that was interrupted, only a part is known
@@ -164,7 +166,7 @@ def _median_seed(losses: Sequence[float]) -> int:
 
 def _outputs(model: keras.Model, x: NDArray[np.uint8]) -> NDArray[Any]:
     """As ``model.predict``, whose input pipeline waits by the wall clock, and for ever when that is set back."""
-    batch = compiled.EVALUATION_BATCH
+    batch = AT_A_TIME
     return np.concatenate([model(x[i : i + batch], training=False).numpy() for i in range(0, len(x), batch)])
 
 

@@ -23,7 +23,7 @@ from search.training import callbacks as hooks
 from search.training import plan as plans
 from search.training.data import Examples, NotCompiled
 from search.training.plan import Diverged, Following, Stopped
-from search.training.program import Programs, by_steps, create_variables, programs
+from search.training.program import Programs, by_steps, create_variables, programs, programs_of_evaluation
 from search.training.seeds import seed_everything
 
 SECONDS_BETWEEN_STATES = 10.0
@@ -79,6 +79,31 @@ def fit(
         history: keras.callbacks.History = model.fit(**arguments)
         return history
     return train(model, **arguments)
+
+
+def evaluate(
+    model: keras.Model, x: Any, y: Any = None, sample_weight: Any = None, batch_size: int | None = None
+) -> dict[str, Any]:
+    """The loss and the metrics over arrays, as ``model.evaluate(..., return_dict=True)`` gives them, in one program.
+
+    Args:
+        x, y, sample_weight, batch_size: as ``model.evaluate`` takes them. Where the result does not depend on the size of
+            a batch, rounding aside, batches are as large as they are fast.
+
+    Raises:
+        ValueError: what ``model.evaluate`` raises.
+    """
+    try:
+        _check(model, {"steps_per_epoch": None, "callbacks": None})
+        if x is None or not _tensorflow.accepts_arrays(x, y, sample_weight):
+            raise NotCompiled(f"x is a {type(x).__name__}, not arrays")
+        examples = data.examples(x, y, sample_weight, None, batch_size)
+        found = programs_of_evaluation(model, examples)
+        model.reset_metrics()
+        return {name: _number(value) for name, value in found.evaluate(examples).items()}
+    except NotCompiled:
+        logs: dict[str, Any] = model.evaluate(x, y, batch_size, 0, sample_weight, return_dict=True)
+        return logs
 
 
 def train(model: keras.Model, *args: Any, **kwargs: Any) -> keras.callbacks.History:
@@ -180,7 +205,7 @@ class _Training:
         model, examples = self.model, self.examples
         model.reset_metrics()
         self.callbacks.on_epoch_begin(epoch)
-        if not self.by_steps and (self.programs is None or self.programs.compiled() is not model.train_function):
+        if not self.by_steps and (self.programs is None or not self.programs.are_of(model.train_function)):
             self._prepare()
         order = data.visiting_order(examples, self.shuffle, self.seed, stretch)
         if model.stop_training:  # asked for before the first batch, Keras stops after it

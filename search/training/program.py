@@ -57,7 +57,8 @@ class Programs:
 
     Attributes:
         reference: to the model, with all of its variables made.
-        compiled: to ``model.train_function``, which holds the model and which a model compiled again has anew.
+        compiled: to ``model.train_function``, which holds the model and which a model compiled again has anew; None for
+            programs of one evaluation.
         found: what can be shared, and its variables.
         own: the programs by kind and data, those that nobody else can have among them.
         logs: what ``train_step`` or ``test_step`` returns where that is not the model's metrics; see :func:`_own_logs`.
@@ -65,7 +66,7 @@ class Programs:
 
     reference: weakref.ref[keras.Model]
     found: Fingerprint
-    compiled: weakref.ref[Any]
+    compiled: weakref.ref[Any] | None = None
     own: dict[Any, Program] = field(default_factory=dict)
     logs: dict[str, Any] = field(default_factory=dict)
     metric_names: tuple[str, ...] = ()
@@ -77,6 +78,10 @@ class Programs:
         model = self.reference()
         assert model is not None
         return model
+
+    def are_of(self, train_function: Any) -> bool:
+        """Whether they are of the model as it is compiled now."""
+        return self.compiled is not None and self.compiled() is train_function
 
     def train(self, data: Examples, order: NDArray[np.int32], through_xla: bool) -> dict[str, Any]:
         """Trains on the examples in ``order`` and returns the epoch's logs.
@@ -185,13 +190,20 @@ def programs(model: keras.Model, data: Examples) -> Programs:
     if model.train_function is None:
         model.make_train_function()
     known = _of_models.get(model)
-    if known is not None and known.compiled() is model.train_function:
+    if known is not None and known.are_of(model.train_function):
         return known
     with _tracing():
         logs = _create_variables(model, data)
     made = Programs(weakref.ref(model), fingerprint(model), weakref.ref(model.train_function), logs=logs)
     _of_models[model] = made
     return made
+
+
+def programs_of_evaluation(model: keras.Model, data: Examples) -> Programs:
+    """The programs of ``model`` as it is now, for an evaluation outside training: a training to come reads it anew."""
+    with _tracing():
+        logs = _create_variables(model, data, ("test",))
+    return Programs(weakref.ref(model), fingerprint(model), logs=logs)
 
 
 def create_variables(model: keras.Model, data: Examples) -> None:
@@ -225,25 +237,27 @@ def _is_keras_step(model: keras.Model, name: str) -> bool:
     return getattr(getattr(model, name), "__func__", None) is getattr(keras.Model, name)
 
 
-def _create_variables(model: keras.Model, data: Examples) -> dict[str, Any]:
+def _create_variables(model: keras.Model, data: Examples, kinds: Sequence[str] = ("train", "test")) -> dict[str, Any]:
     """Makes those of the optimizer and the metrics, which TensorFlow would otherwise trace every program a second time for.
 
     Returns:
         For ``"train"`` and ``"test"`` the specifications of what a step of the user's own returns, where that is not the
         model's metrics; nothing for Keras's steps.
     """
-    if _is_keras_step(model, "train_step") and _is_keras_step(model, "test_step"):
+    if all(_is_keras_step(model, f"{kind}_step") for kind in kinds):
         if not model.built or not all(metric.variables for metric in model.metrics):
             kept = [(variable, variable.numpy()) for variable in model.non_trainable_variables]
             model.test_step(data.batch(*(tensor[:1] for tensor in data.tensors)))
             for variable, value in kept:  # a layer that is random at inference, too, has drawn
                 variable.assign(value)
             model.reset_metrics()
-        if not model.optimizer.built:  # a second time, a LossScaleOptimizer makes itself other variables
+        if (
+            "train" in kinds and not model.optimizer.built
+        ):  # a second time, a LossScaleOptimizer makes itself other variables
             model.optimizer.build(model.trainable_variables)
         return {}
     logs = {}
-    for kind in ("train", "test"):
+    for kind in kinds:
         step = getattr(model, f"{kind}_step")
         if kind == "test" and not _is_keras_step(model, "train_step") and _is_keras_step(model, "test_step"):
             continue  # never called where there is no validation
