@@ -336,7 +336,11 @@ def read_search(folder: Path) -> Exercise:
     trials, best = _search(exercise)
     finalists = _finalists(exercise)
     if best is not None and best.chosen_by == "finalists":
-        with reading(folder / "best.json", "the finalists' winner", f"run '{exercise.command('finalists')}' again"):
+        with reading(
+            folder / "best.json",
+            "the finalists' winner",
+            f"run '{exercise.command('search')}', which writes it again, and then the finalists",
+        ):
             won = None if finalists is None else finalists.finalists[finalists.winner]
             if won is None or best.hyperparameters != won.hyperparameters or best.score != won.scores.mean():
                 raise ValueError(f"it holds {best.hyperparameters} with {best.score}, which is not the winner")
