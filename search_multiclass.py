@@ -118,6 +118,7 @@ EXERCISE = Exercise(
     start=START,
     first=FIRST,
     sweeps=("optimizer",),
+    max_epochs=9,  # a convolutional epoch is long, and the finalists train for as many epochs
     retuned={"optimizer": "learning_rate"},  # an optimizer at another one's learning rate is not compared
 )
 

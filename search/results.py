@@ -58,13 +58,55 @@ class Trial:
 
 @dataclass(frozen=True)
 class Best:
-    """best.json: the winning trial and its hyper-parameters."""
+    """best.json: the winning trial and its hyper-parameters.
+
+    Attributes:
+        chosen_by: ``search``, by one training each, or ``finalists``, by the mean of several: ``score``.
+    """
 
     trial_id: str
     score: float
     epochs: int
     best_epoch: int
     hyperparameters: dict[str, Setting]
+    chosen_by: str = "search"
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A configuration that was trained again after the search; NaN where a figure is not known.
+
+    Attributes:
+        trial_id: the trial with its best score; ``start`` where there is none.
+        start: whether it is the starting model.
+        parameters: trainable weights.
+        seconds: the median of its trainings.
+        scores: the objective after the last epoch, one a seed (s,), the same seeds for all.
+    """
+
+    trial_id: str
+    start: bool
+    hyperparameters: dict[str, Setting]
+    parameters: int
+    seconds: float
+    scores: Floats
+
+
+@dataclass(frozen=True)
+class Finalists:
+    """finalists.json: the best configurations of a search and the starting model, the best of the search first.
+
+    Attributes:
+        epochs: of each training.
+        winner: which one (an index).
+        level: those that are not told apart from the best mean, the best first (indices); the winner is the cheapest.
+    """
+
+    objective: str
+    epochs: int
+    finalists: list[Finalist]
+    winner: int
+    level: list[int]
 
 
 @dataclass(frozen=True)
@@ -198,6 +240,7 @@ class Exercise:
     steps: dict[str, dict[str, Any]]
     trials: list[Trial] = field(default_factory=list)
     best: Best | None = None
+    finalists: Finalists | None = None
     final: Final | None = None
     sweeps: list[Sweep] = field(default_factory=list)
 
@@ -291,7 +334,17 @@ def read_search(folder: Path) -> Exercise:
     exercise = read_record(folder)
     check_unchanged(exercise)
     trials, best = _search(exercise)
-    return replace(exercise, trials=trials, best=best)
+    finalists = _finalists(exercise)
+    if best is not None and best.chosen_by == "finalists":
+        with reading(
+            folder / "best.json",
+            "the finalists' winner",
+            f"run '{exercise.command('search')}', which writes it again, and then the finalists",
+        ):
+            won = None if finalists is None else finalists.finalists[finalists.winner]
+            if won is None or best.hyperparameters != won.hyperparameters or best.score != won.scores.mean():
+                raise ValueError(f"it holds {best.hyperparameters} with {best.score}, which is not the winner")
+    return replace(exercise, trials=trials, best=best, finalists=finalists)
 
 
 def read_exercise(folder: Path) -> Exercise:
@@ -391,7 +444,33 @@ def _search(exercise: Exercise) -> tuple[list[Trial], Best | None]:
             epochs=int(best["epochs"]),
             best_epoch=int(best["best_epoch"]),
             hyperparameters=dict(best["hyperparameters"]),
+            chosen_by=str(best.get("chosen_by", "search")),
         )
+
+
+def _finalists(exercise: Exercise) -> Finalists | None:
+    path = exercise.folder / "finalists" / "finalists.json"
+    if not path.exists() and not exercise.steps.get("finalists", {}).get("complete", False):
+        return None
+    with reading(path, "the figures of the finalists", f"run '{exercise.command('finalists')}' again"):
+        content = _json(path)
+        if files.seal(content) != content:
+            raise ValueError("its checksum does not fit")
+        rows = [
+            Finalist(
+                trial_id=str(row["trial_id"]),
+                start=bool(row["start"]),
+                hyperparameters=dict(row["hyperparameters"]),
+                parameters=int(row["parameters"]),
+                seconds=_figure(row["seconds"]),
+                scores=np.array([_figure(score) for score in row["scores"]]),
+            )
+            for row in content["finalists"]
+        ]
+        won, level = int(content["winner"]), [int(i) for i in content["level"]]
+        if won not in level or not all(0 <= i < len(rows) for i in level):
+            raise ValueError(f"the winner is {won} of {level}, of {len(rows)} finalists")
+        return Finalists(str(content["objective"]), int(content["epochs"]), rows, won, level)
 
 
 def _trial(row: dict[str, str], settings: list[str], objective: str) -> Trial:

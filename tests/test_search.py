@@ -203,6 +203,7 @@ def test_the_whole_exercise_leaves_every_file(tmp_path, small_data):
         "trials.csv",
         "summary.txt",
         "best.json",
+        "finalists/finalists.json",
         "retrain/history.csv",
         "retrain/metrics.json",
         "retrain/model.keras",
@@ -217,6 +218,7 @@ def test_the_whole_exercise_leaves_every_file(tmp_path, small_data):
     assert len((folder / "retrain" / "history.csv").read_text().splitlines()) == 1 + 3
     again = run(script, "--quick", "--data", small_data)
     assert "used as it is" in again
+    assert "finalists: done before with the same settings" in again
     assert "retrain: done before with the same settings" in again
 
 

@@ -25,7 +25,14 @@ CODE = (
     "docs/**/*",
 )
 # What `python -m search verify` needs: each trial's outcome, both models and their predictions, the log of readings.
-FROM_AN_EXERCISE = ("*.jsonl", "retrain/*.*", "sweeps/*.csv", "search/*.json", "search/trial_*/trial.json")
+FROM_AN_EXERCISE = (
+    "*.jsonl",
+    "finalists/*.json",
+    "retrain/*.*",
+    "sweeps/*.csv",
+    "search/*.json",
+    "search/trial_*/trial.json",
+)
 SET_ASIDE = re.compile(r"\.old-\d+$")
 FROM_RESULTS = ("report.html", "*.csv", "*.json", "summary.txt", "plots/*.png")
 

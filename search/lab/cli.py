@@ -51,6 +51,9 @@ def exercise_command(exercise: Exercise, script: Path) -> click.Group:
             "trials": trials or (4 if quick else 30),
         }
 
+    def finalist_options(finalists: int | None, finalist_seeds: int | None, quick: bool) -> dict[str, int]:
+        return {"count": finalists or (1 if quick else 4), "seeds": finalist_seeds or (1 if quick else 3)}
+
     @click.group(
         script.name,
         invoke_without_command=True,
@@ -60,6 +63,8 @@ def exercise_command(exercise: Exercise, script: Path) -> click.Group:
     @_tuner
     @max_epochs
     @_trials
+    @_finalists
+    @_finalist_seeds
     @_epochs("Epochs of retraining (100).")
     @_seeds
     @_training
@@ -75,10 +80,11 @@ def exercise_command(exercise: Exercise, script: Path) -> click.Group:
 
         quick, seeds = flags["quick"], flags["seeds"] or (1 if flags["quick"] else 3)
         options = search_options(flags["tuner"], flags["max_epochs"], flags["trials"], quick)
-        _say_what(exercise, "search, sweeps, retraining, report", flags)
+        _say_what(exercise, "search, finalists, sweeps, retraining, report", flags)
         held = session(**flags)
         with held.held(flags["fresh"]):
             commands.search(held, **options)
+            commands.finalists(held, **finalist_options(flags["finalists"], flags["finalist_seeds"], quick))
             commands.show_summary(held, "text")
             for swept in exercise.sweeps:  # before the test images are read
                 commands.sweep(
@@ -116,6 +122,20 @@ def exercise_command(exercise: Exercise, script: Path) -> click.Group:
             commands.search(held, **options)
             if tensorboard:
                 commands.tensorboard(held)
+            held.say_next("finalists")
+
+    @whole.command()
+    @_finalists
+    @_finalist_seeds
+    @_training
+    def finalists(finalists: int | None, finalist_seeds: int | None, **flags: Any) -> None:
+        """Train the best configurations and the starting model again; the best mean wins."""
+        from search.lab import commands
+
+        _say_what(exercise, "finalists", flags)
+        held = session(**flags)
+        with held.held():
+            commands.finalists(held, **finalist_options(finalists, finalist_seeds, flags["quick"]))
             held.say_next("retrain")
 
     @whole.command()
@@ -298,6 +318,12 @@ _tuner = click.option(
     "--tuner", type=click.Choice(["hyperband", "random"]), default="hyperband", help="How to search (hyperband)."
 )
 _trials = click.option("--trials", type=click.IntRange(1, 1_000_000), help="Trials of a random search (30).")
+_finalists = click.option(
+    "--finalists",
+    type=click.IntRange(1, 100),
+    help="Best configurations that are trained again (4), the starting model too.",
+)
+_finalist_seeds = click.option("--finalist-seeds", type=click.IntRange(1, 100), help="Trainings a finalist (3).")
 _seeds = click.option("--seeds", type=click.IntRange(1, 1000), help="Trainings a model, or a value of a sweep (3).")
 _fresh = click.option("--fresh", is_flag=True, help="Set earlier results aside and start anew.")
 _read_test_again = click.option(

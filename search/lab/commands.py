@@ -136,6 +136,95 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
     )
 
 
+def finalists(session: Session, *, count: int, seeds: int) -> None:
+    """Trains the best configurations and the starting model again on fresh seeds; ``best.json`` then holds the winner.
+
+    Args:
+        count: how many configurations of the search, the starting model not counted.
+        seeds: trainings of each, for as many epochs as the search's longest trial.
+
+    Raises:
+        RequestError: the search has other data, another seed or another space.
+        WorkError: there is no search yet, or every finalist failed.
+    """
+    best = session.best()
+    searched = session.run()["steps"]["search"]
+    _refuse_changes(session, searched["settings"], session.identity())
+    found = results.read_search(session.folder)
+    epochs = int(searched["settings"]["max_epochs"])
+    request = {"finalists": count, "seeds": seeds, "epochs": epochs, "trials": len(found.trials), **session.identity()}
+    request |= {"start": dict(session.exercise.start)}
+    path = session.folder / "finalists" / "finalists.json"
+    if _as_before(session, "finalists", request, path):
+        _take_winner(session)
+        return
+    from search.lab import finalists as finals
+
+    workers = session.start_workers()
+    _, start, space = session.start()
+    wrong = spaces.misfit(space, best)
+    if wrong:
+        raise RequestError(
+            f"{session.folder / 'best.json'} is of another space: its {wrong}; search again with --fresh"
+        )
+    candidates = finals.chosen(found.search, start, count)
+    settings = {"seeds": seeds, "epochs": epochs, **session.identity()}
+    settings |= {"finalists": [dict(candidate.hyperparameters) for candidate in candidates]}
+    if _reusable(session, "finalists", settings, path):
+        _take_winner(session)
+        return
+    earlier = _keep_earlier(session, "finalists", settings, path.parent)
+    facts = {**provenance.collect(session.script, workers.size), **settings, "settings": settings, "request": request}
+    facts |= {"earlier": earlier}
+    session.say(
+        f"Finalists: the {len(candidates) - 1} best configurations and the starting model, "
+        f"{epochs} epochs, {seeds} fresh {'seeds' if seeds > 1 else 'seed'} each."
+    )
+    session.record("finalists", {**facts, "complete": False}, start)
+    began = time.monotonic()
+    trainings = len(candidates) * seeds
+    with Progress(session.console, "trainings", trainings, float(trainings)) as progress:
+        finals.compete(
+            candidates,
+            start,
+            workers,
+            path.parent,
+            objective=session.exercise.objective,
+            maximise=session.exercise.direction == "max",
+            epochs=epochs,
+            seeds=seeds,
+            seed=session.seed,
+            xla_break_even=_xla_break_even(session),
+            watch=printing.watch(progress),
+        )
+    facts |= {"files": files.digests(session.folder, path)}
+    session.record("finalists", {**facts, "seconds": round(time.monotonic() - began, 2), "complete": True}, start)
+    _take_winner(session)
+
+
+def _take_winner(session: Session) -> None:
+    """Makes the finalists' winner the best configuration, and says who it is."""
+    exercise = results.read_search(session.folder)
+    assert exercise.finalists is not None
+    searched = exercise.steps["search"]
+    sealed = {name: digest for name, digest in searched.get("files", {}).items() if name != "best.json"}
+    session.record("search", {**searched, "files": sealed}, exercise.start)
+    won = exercise.finalists.finalists[exercise.finalists.winner]
+    files.write_json(
+        session.folder / "best.json",
+        {
+            "trial_id": won.trial_id,
+            "objective": exercise.objective,
+            "score": float(won.scores.mean()),
+            "best_epoch": exercise.finalists.epochs,
+            "epochs": exercise.finalists.epochs,
+            "hyperparameters": won.hyperparameters,
+            "chosen_by": "finalists",
+        },
+    )
+    console.print_finalists(exercise, session.console)
+
+
 def show_summary(session: Session, form: str) -> None:
     """Prints the summary as ``text`` (and leaves ``summary.txt``), ``csv`` or ``json``.
 
@@ -326,7 +415,16 @@ def report(session: Session) -> None:
 
 def _report_made_of(session: Session) -> str:
     """The digests of what a report reads and of what it leaves, and of the code between them."""
-    patterns = ("*.json", "*.jsonl", "trials.csv", "retrain/*.*", "sweeps/*.csv", "plots/*.png", "report.html")
+    patterns = (
+        "*.json",
+        "*.jsonl",
+        "trials.csv",
+        "finalists/*.json",
+        "retrain/*.*",
+        "sweeps/*.csv",
+        "plots/*.png",
+        "report.html",
+    )
     found = (path for pattern in patterns for path in session.folder.glob(pattern))
     paths = sorted(path for path in found if path.is_file() and not path.name.startswith("."))
     return json.dumps({"code": provenance.source_sha256(session.script), **files.digests(session.folder, *paths)})

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 OF_A_SEARCH = (  # all that a folder holds but the record of how often the test images were read
-    *("search", "retrain", "sweeps", "plots", "tensorboard"),
+    *("search", "finalists", "retrain", "sweeps", "plots", "tensorboard"),
     *("trials.csv", "summary.txt", "best.json", "run.json", "report.html"),
 )
 RECORDED = {"settings": dict, "complete": bool, "source": str, "versions": dict}  # of each step in run.json

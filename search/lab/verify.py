@@ -122,19 +122,41 @@ def _search(folder: Path) -> str:
         if settings["tuner"] == "hyperband"
         else random_search.RandomSearchOracle(max_trials=settings["trials"], epochs=settings["max_epochs"], **common)
     )
-    oracle.mark = {"exercise": about.name, **{key: value for key, value in settings.items() if key != "space"}}
+    oracle.first = [*settings["first"]]
+    marked = {key: value for key, value in settings.items() if key not in ("space", "first")}
+    oracle.mark = {"exercise": about.name, **marked}
     damage: list[str] = []
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch, folder.name)
         shutil.copytree(folder / "search", copy / "search", ignore=shutil.ignore_patterns("state*.npz"))
         known = study.known_outcomes(copy, oracle, damage.append)
         study.search(oracle, _NoWorkers(), copy, settings["seed"], known=known)
-        for name in ("trials.csv", "best.json"):
+        chosen_later = results.read_search(folder).finalists is not None
+        for name in ("trials.csv", *(() if chosen_later else ("best.json",))):
             if not damage and (copy / name).read_bytes() != (folder / name).read_bytes():
                 damage.append(f"{name} is not what follows from the trials")
     if not damage and len(oracle.trials) != len(known):
         damage.append(f"{len(known)} trials are on record and {len(oracle.trials)} are asked for")
     return "; ".join(damage)
+
+
+def _finalists(folder: Path) -> str:
+    """The winner chosen again from the finalists' scores."""
+    import search.workers.runtime  # noqa: F401
+    from search.lab.finalists import winner
+
+    exercise = results.read_search(folder)
+    found = exercise.finalists
+    if found is None:
+        return ""
+    scores = np.array([finalist.scores for finalist in found.finalists])
+    costs = [
+        (finalist.parameters, np.inf if np.isnan(finalist.seconds) else finalist.seconds)
+        for finalist in found.finalists
+    ]
+    now = winner(scores if exercise.maximise else -scores, costs)
+    told = (found.winner, found.level)
+    return "" if now == told else f"finalist {told[0] + 1} is told to win, of the scores {now[0] + 1} does"
 
 
 def _figures(folder: Path) -> str:
@@ -205,6 +227,7 @@ def _classes(outputs: Any) -> Any:
 CHECKS: dict[str, Callable[[Path], str]] = {
     "digests": _digests,
     "proposals, promotions and best": _search,
+    "finalists": _finalists,
     "counts and intervals": _figures,
     "networks on the test images": _networks,
     "report": _report,

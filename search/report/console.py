@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from search import results
-from search.report import figures
+from search.report import estimators, figures, sentences
 
 FIGURES = ("val_accuracy", "val_loss")
 
@@ -60,8 +60,28 @@ def print_summary(folder: Path, console: Console, top: int = 10) -> None:
         for table in (tables, space, _budget_table(searched)):
             console.print()
             console.print(table)
+        if searched.finalists is not None:
+            console.print()
+            print_finalists(searched, console)
     for trial in failed:
         console.print(f"trial {trial.trial_id} failed: {trial.message}", markup=False)
+
+
+def print_finalists(exercise: results.Exercise, console: Console) -> None:
+    """Prints what the finalists reached and which one was chosen."""
+    found = exercise.finalists
+    assert found is not None
+    table = _table(f"The finalists, {found.epochs} epochs each")
+    for column in ("trial", f"mean {found.objective}", "±", "weights", "seconds"):
+        table.add_column(column, justify="right")
+    table.add_column("configuration", overflow="fold")
+    for i, finalist in enumerate(found.finalists):
+        mean, deviation, _ = estimators.mean_and_deviation(finalist.scores)
+        cells = [_figure(mean), _figure(deviation), figures.count(finalist.parameters), f"{finalist.seconds:.1f}"]
+        name = one_line(finalist.hyperparameters) + (" (the starting model)" if finalist.start else "")
+        table.add_row(finalist.trial_id, *cells, name, style="bold" if i == found.winner else None)
+    console.print(table)
+    console.print(sentences.finalists(found), markup=False, soft_wrap=True)
 
 
 def one_line(values: Mapping[str, Any]) -> str:

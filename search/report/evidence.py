@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from search.report import estimators
 from search.report.estimators import BlockComparison, Floats, Interval, Summary
-from search.results import Final, Method, Sweep, Trial
+from search.results import Final, Method, Search, Sweep, Trial
 
 NEAR = 0.01  # of a loss: closer to its minimum than this it is at its minimum
 RISEN = 0.02  # of a loss: a smaller rise is no overfitting
@@ -25,6 +25,24 @@ def accuracies(final: Final) -> tuple[dict[str, Interval], Interval]:
     intervals, difference = estimators.accuracy_intervals(final.right())
     assert difference is not None
     return intervals, difference
+
+
+def best_of_families(search: Search) -> dict[str, Trial]:
+    """The completed trial with the best score of each ``family``, with and without shifted images apart where there are.
+
+    A space without a hyper-parameter of that name has no families.
+    """
+    best: dict[str, Trial] = {}
+    for trial in search.trials:
+        if "family" not in trial.hyperparameters or not np.isfinite(search.score(trial)):
+            continue
+        family = str(trial.hyperparameters["family"])
+        if "shift" in trial.hyperparameters:
+            family += ", shifted images" if trial.hyperparameters["shift"] else ", images as they are"
+        sign = 1 if search.maximise else -1
+        if family not in best or sign * search.score(trial) > sign * search.score(best[family]):
+            best[family] = trial
+    return best
 
 
 def over_seeds(method: Method, measure: str) -> Summary:

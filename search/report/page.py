@@ -19,7 +19,7 @@ from search.errors import WorkError
 from search.files import write_text
 from search.report import estimators, evidence, figures, plots, sentences
 from search.report.console import describe_domain
-from search.results import Exercise, Search, Sweep, Trial, read_exercise, read_project, reading_record
+from search.results import Exercise, Finalists, Search, Sweep, Trial, read_exercise, read_project, reading_record
 
 LAB_ORDER = ("single", "hidden", "multiclass")
 MEASURES = {
@@ -251,6 +251,8 @@ def _view(exercise: Exercise, images: dict[str, str]) -> dict[str, Any]:
         "seeds": max((method.repeats for method in final.methods.values()), default=1) if final else 1,
         "lab_row": _lab_row(exercise),
         "search": _search_view(exercise.search) if exercise.trials else None,
+        "finalists": _finalists_view(exercise.finalists),
+        "families": _family_rows(exercise.search),
         "sweeps": [
             {
                 "name": figures.words(sweep.name),
@@ -274,6 +276,41 @@ def _view(exercise: Exercise, images: dict[str, str]) -> dict[str, Any]:
         "steps": _steps_table(exercise),
         "surroundings": _surroundings(exercise),
     }
+
+
+def _finalists_view(found: Finalists | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    rows = []
+    for i, finalist in enumerate(found.finalists):
+        mean, deviation, n = estimators.mean_and_deviation(finalist.scores)
+        score = figures.spread(found.objective, mean, deviation) if n > 1 else figures.metric(found.objective, mean)
+        name = sentences.configuration(finalist.hyperparameters)
+        rows.append(
+            {
+                "chosen": i == found.winner,
+                "trial": finalist.trial_id,
+                "score": score,
+                "parameters": figures.count(finalist.parameters),
+                "seconds": figures.duration(finalist.seconds),
+                "configuration": f"{name} (the starting model)" if finalist.start else name,
+            }
+        )
+    return {"rows": rows, "sentence": sentences.finalists(found), "objective": figures.words(found.objective)}
+
+
+def _family_rows(search: Search) -> list[tuple[str, ...]]:
+    """The best trial of each family: what it is, trial, score, epochs, configuration; of a space without families none."""
+    return [
+        (
+            family,
+            trial.trial_id,
+            figures.metric(search.objective, search.score(trial)),
+            f"{trial.epochs}",
+            sentences.configuration(trial.hyperparameters),
+        )
+        for family, trial in evidence.best_of_families(search).items()
+    ]
 
 
 def _methods_table(exercise: Exercise) -> list[tuple[str, list[tuple[str, str]]]]:

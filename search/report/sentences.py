@@ -10,7 +10,7 @@ import numpy as np
 
 from search.report import estimators, evidence, figures
 from search.report.estimators import Interval, Summary
-from search.results import Exercise, Final, Method, Search, Setting, Sweep
+from search.results import Exercise, Final, Finalist, Finalists, Method, Search, Setting, Sweep
 
 LAB_EPOCHS = 100
 NAMES = {"start": "starting", "tuned": "tuned"}
@@ -47,6 +47,8 @@ def answer(exercise: Exercise) -> list[str]:
             f"{tuned['test_accuracy']}{over}. {_verdict(final)}"
         )
     sentences += chosen(exercise.search)
+    if exercise.finalists is not None:
+        sentences.append(finalists(exercise.finalists))
     return sentences + [
         text for sweep in exercise.sweeps for text in (sweep_finding(sweep), side_by_side(exercise, sweep)) if text
     ]
@@ -55,13 +57,49 @@ def answer(exercise: Exercise) -> list[str]:
 def chosen(search: Search) -> list[str]:
     """What a search chose; empty before it has."""
     best = search.best
-    if best is None:
+    if best is None or best.chosen_by != "search":
         return []
     at = f" at epoch {best.best_epoch} of {best.epochs}" if best.epochs and best.best_epoch else ""
     return [
         f"The search chose {configuration(best.hyperparameters)} (trial {best.trial_id}, "
         f"{figures.words(search.objective)} {figures.metric(search.objective, best.score)}{at})."
     ]
+
+
+def finalists(found: Finalists) -> str:
+    """Which finalist was chosen, and why."""
+    won, best = found.finalists[found.winner], found.finalists[found.level[0]]
+    seeds = figures.plural(len(won.scores), "seed")
+    name = "The starting model" if won.start else configuration(won.hyperparameters)
+    if found.winner != found.level[0]:
+        ours, theirs = _differing(won.hyperparameters, best.hyperparameters)
+        ours, theirs = ("The starting model" if won.start else ours), ("the starting model" if best.start else theirs)
+        share = won.parameters / best.parameters
+        cost = f"{share:.0%} of its weights" if share < 1 else "the same number of weights, in less time"
+        return (
+            f"{ours} ties {theirs} ({_score(found, won)} against {_score(found, best)}, {seeds}) with {cost}: "
+            f"{name} was chosen."
+        )
+    others = len(found.level) - 1
+    verdict = f"not told apart from {others} of the others, none of them cheaper" if others else ""
+    if len(won.scores) == 1:
+        verdict = "one seed each, so the noise is not known"
+    elif not others:
+        verdict = "better than all the others beyond the noise" if len(found.finalists) > 1 else "the only one"
+    tail = " The search found nothing better than the starting model." if won.start else ""
+    return f"{name} has the best mean, {_score(found, won)} over {seeds}: {verdict}.{tail}"
+
+
+def _score(found: Finalists, finalist: Finalist) -> str:
+    mean, deviation, n = estimators.mean_and_deviation(finalist.scores)
+    return figures.spread(found.objective, mean, deviation) if n > 1 else figures.metric(found.objective, mean)
+
+
+def _differing(ours: dict[str, Setting], theirs: dict[str, Setting]) -> tuple[str, str]:
+    """Two configurations by the values in which they differ."""
+    names = [name for name in dict.fromkeys((*ours, *theirs)) if ours.get(name) != theirs.get(name)]
+    first, second = ({name: values[name] for name in names if name in values} for values in (ours, theirs))
+    return configuration(first), configuration(second)
 
 
 def discussion(exercise: Exercise) -> list[str]:
@@ -279,7 +317,9 @@ def selection(exercise: Exercise) -> str:
     configurations = len(evidence.last_of_each(completed))
     several = f", from {configurations} configurations," if configurations != len(completed) else ""
     text = (
-        f"The winning trial's {figures.words(objective)}, {figures.metric(objective, exercise.best.score)}, is the "
+        _chosen_by_finalists(exercise)
+        if exercise.best.chosen_by == "finalists"
+        else f"The winning trial's {figures.words(objective)}, {figures.metric(objective, exercise.best.score)}, is the "
         f"{extreme} of {figures.plural(len(completed), 'trial')}{several} on the same "
         f"{figures.count(exercise.data['validation'])} validation images, each at its best epoch. Being chosen for that, "
         "it is an optimistic estimate"
@@ -295,6 +335,20 @@ def selection(exercise: Exercise) -> str:
         f"{text}. The same configuration, trained again for {figures.plural(exercise.final.epochs, 'epoch')} with "
         f"{figures.plural(tuned.repeats, 'fresh seed')}, has {last} at its last epoch on those images and {best} at its "
         f"best one, which is chosen by them too. The test accuracy, {tested}, is of images that nothing was chosen by."
+    )
+
+
+def _chosen_by_finalists(exercise: Exercise) -> str:
+    """How far the winning mean can be believed."""
+    assert exercise.best is not None
+    trained = (
+        "" if exercise.finalists is None else f" of {figures.plural(len(exercise.finalists.finalists), 'finalist')}"
+    )
+    return (
+        f"The winner's mean {figures.words(exercise.objective)}, "
+        f"{figures.metric(exercise.objective, exercise.best.score)}, is over fresh seeds, but on the validation images by "
+        f"which the search and the choice{trained} went, too. Being chosen for that, it is an optimistic estimate, "
+        "though less so than the best of many single trials"
     )
 
 

@@ -1,0 +1,146 @@
+"""The end of a search: its best configurations and the starting model, trained again on the same fresh seeds, and a winner."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from search import files
+from search.errors import WorkError
+from search.report import estimators
+from search.results import Search
+from search.workers.base import Workers, run_all
+from search.workers.trial import Job, Outcome
+
+FINALISTS = 4  # sets their seeds apart from those of trials, retraining and sweeps
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A configuration, and the trial with its best score; ``start`` where the search has not tried the starting model."""
+
+    trial_id: str
+    hyperparameters: Mapping[str, Any]
+
+
+def chosen(search: Search, start: Mapping[str, Any], count: int) -> list[Finalist]:
+    """The ``count`` best distinct configurations of a search, best first, and the starting model if it is none of them."""
+    completed = [trial for trial in search.trials if math.isfinite(search.score(trial))]
+    completed.sort(key=search.score, reverse=search.maximise)  # the older of equals first
+    distinct: list[Finalist] = []
+    for trial in completed:
+        if all(trial.hyperparameters != known.hyperparameters for known in distinct):
+            distinct.append(Finalist(trial.trial_id, trial.hyperparameters))
+    starting = next((known for known in distinct if known.hyperparameters == start), Finalist("start", start))
+    best = distinct[:count]
+    return best if starting in best else [*best, starting]
+
+
+def winner(scores: ArrayLike, costs: Sequence[tuple[float, float]]) -> tuple[int, list[int]]:
+    """Who wins: of those that are not told apart from the best mean, the cheapest.
+
+    Args:
+        scores: (finalists, seeds), larger is better; NaN for a training that failed, whose finalist then cannot win.
+        costs: of each, compared in this order: weights, seconds.
+
+    Returns:
+        The winner, and all that are not told apart from the best mean, the best first. One seed tells nothing of the
+        noise: the best then wins alone.
+
+    Raises:
+        ValueError: every finalist failed in some seed.
+    """
+    compared = estimators.compare_blocks(scores)
+    if not compared.order:
+        raise ValueError("every finalist failed")
+    level = [i for i in compared.order if i not in compared.worse] if compared.freedom else compared.order[:1]
+    return min(level, key=lambda i: costs[i]), level
+
+
+def compete(
+    finalists: Sequence[Finalist],
+    start: Mapping[str, Any],
+    workers: Workers,
+    folder: Path,
+    *,
+    objective: str,
+    maximise: bool,
+    epochs: int,
+    seeds: int,
+    seed: int,
+    xla_break_even: float | None,
+    watch: Callable[[Job, Outcome], None],
+) -> dict[str, Any]:
+    """Trains every finalist with every seed and writes ``<folder>/finalists.json``.
+
+    A training's score is the objective after its last epoch: the best of many epochs would be a choice on noise.
+
+    Args:
+        finalists, start: from :func:`chosen`.
+        folder: the ``finalists`` folder; the states in it let an interrupted step go on.
+        epochs, seeds: of each training, and how many trainings a finalist; the seeds are the same for all.
+        seed, xla_break_even, watch: as in :func:`search.lab.retrain.retrain`.
+
+    Returns:
+        What the file holds; ``search.results`` reads it.
+
+    Raises:
+        WorkError: every finalist failed in some seed.
+    """
+    jobs = [
+        Job(
+            name=f"finalist {i + 1}, seed {k}",
+            hyperparameters=dict(finalist.hyperparameters),
+            seed=(seed, FINALISTS, k),
+            epochs=epochs,
+            milestones=(epochs,),
+            xla_break_even=xla_break_even,
+            state=folder / "states" / f"{i}-{k}.npz",
+        )
+        for i, finalist in enumerate(finalists)
+        for k in range(seeds)
+    ]
+    outcomes = run_all(workers, jobs, watch)
+    rows = [
+        _row(finalist, start, outcomes[i * seeds : (i + 1) * seeds], objective, epochs)
+        for i, finalist in enumerate(finalists)
+    ]
+    scores = np.array([row["scores"] for row in rows], float)  # None becomes NaN
+    costs = [(row["parameters"], math.inf if row["seconds"] is None else row["seconds"]) for row in rows]
+    try:
+        won, level = winner(scores if maximise else -scores, costs)
+    except ValueError as error:
+        raise WorkError(f"{error}; the first: {next(o.message for o in outcomes if not o.completed)}") from None
+    content = {
+        "format": 1,
+        "objective": objective,
+        "epochs": epochs,
+        "seeds": seeds,
+        "finalists": rows,
+        "winner": won,
+        "level": level,
+    }
+    files.write_json(folder / "finalists.json", files.seal(content))
+    return content
+
+
+def _row(
+    finalist: Finalist, start: Mapping[str, Any], outcomes: Sequence[Outcome], objective: str, epochs: int
+) -> dict[str, Any]:
+    # of a training that was interrupted, only a part of the seconds is known
+    timed = [sum(outcome.epoch_seconds) for outcome in outcomes if len(outcome.epoch_seconds) == epochs]
+    scores = [outcome.final(objective) for outcome in outcomes]
+    return {
+        "trial_id": finalist.trial_id,
+        "start": finalist.hyperparameters == start,
+        "hyperparameters": dict(finalist.hyperparameters),
+        "parameters": max(outcome.parameters for outcome in outcomes),
+        "seconds": round(float(np.median(timed)), 3) if timed else None,
+        "scores": [score if math.isfinite(score) else None for score in scores],
+    }

@@ -1,0 +1,80 @@
+"""The end of a search: who competes, who wins, and what is said of it."""
+
+import math
+
+import numpy as np
+import pytest
+
+from search.lab.finalists import chosen, winner
+from search.report import sentences
+from search.results import Finalist, Finalists, Search, Trial
+
+COSTS = [(400, 1.0), (200, 1.0), (100, 1.0)]
+
+
+def _trial(trial_id, score, status="COMPLETED", **values):
+    metrics = {"val_accuracy": score, "val_loss": 1 - score}
+    return Trial(trial_id, status, 0, 0, "", 0, 9, values, 9, metrics, 1.0, "")
+
+
+def _search(trials, objective="val_accuracy", maximise=True):
+    return Search(None, "title", objective, maximise, trials, None, [], {})
+
+
+def test_the_best_distinct_configurations_compete_and_always_the_starting_model():
+    trials = [
+        _trial("0", 0.90, units=16),
+        _trial("1", 0.97, units=64),
+        _trial("2", 0.98, units=64),
+        _trial("3", math.nan, units=8),
+        _trial("4", 0.99, "FAILED", units=4),
+        _trial("5", 0.95, units=32),
+        _trial("6", 0.97, units=128),
+    ]
+    found = chosen(_search(trials), {"units": 16}, 2)
+    assert [(one.trial_id, one.hyperparameters["units"]) for one in found] == [("2", 64), ("6", 128), ("0", 16)]
+    assert [one.trial_id for one in chosen(_search(trials), {"units": 64}, 2)] == ["2", "6"]
+    assert [one.trial_id for one in chosen(_search(trials), {"units": 7}, 1)] == ["2", "start"]
+    assert [one.trial_id for one in chosen(_search(trials, "val_loss", False), {"units": 16}, 1)] == ["2", "0"]
+
+
+def test_a_clear_best_wins_whatever_it_costs():
+    scores = [[0.99, 0.991, 0.9905], [0.95, 0.951, 0.9505], [0.90, 0.901, 0.9005]]
+    assert winner(scores, COSTS) == (0, [0])
+
+
+def test_within_the_noise_the_cheaper_one_wins_by_weights_and_then_by_seconds():
+    random = np.random.default_rng(0)
+    scores = 0.99 + 0.001 * random.standard_normal((3, 5))
+    won, level = winner(scores, COSTS)
+    assert won == 2
+    assert sorted(level) == [0, 1, 2]
+    assert level[0] == scores.mean(axis=1).argmax()
+    assert winner(scores, [(9, 3.0), (9, 1.0), (9, 2.0)])[0] == 1
+    scores[2] -= 0.1
+    assert winner(scores, COSTS)[0] == 1, "what is told apart from the best does not win"
+
+
+def test_one_that_failed_in_some_seed_cannot_win_and_one_seed_shows_no_noise():
+    assert winner([[0.9, math.nan], [0.8, 0.81]], COSTS[:2])[0] == 1
+    assert winner([[0.99], [0.98], [0.97]], COSTS) == (0, [0])
+    with pytest.raises(ValueError, match="every finalist failed"):
+        winner([[math.nan, 0.9]], COSTS[:1])
+
+
+def _found(winner, level, *units, scores=((0.998, 0.9981), (0.9979, 0.998))):
+    rows = [
+        Finalist(str(i), i == len(units) - 1, {"units": n, "rate": 0.1}, 10 * n, 1.0, np.array(scores[i]))
+        for i, n in enumerate(units)
+    ]
+    return Finalists("val_accuracy", 9, rows, winner, level)
+
+
+def test_the_sentence_says_what_tied_at_what_cost_and_when_nothing_beats_the_start():
+    tie = sentences.finalists(_found(1, [0, 1], 64, 32)).replace("\N{NO-BREAK SPACE}", " ")
+    assert "The starting model ties units = 64 (99.795 ± 0.007 % against 99.805 ± 0.007 %, 2 seeds)" in tie
+    assert "50% of its weights" in tie
+    alone = sentences.finalists(_found(0, [0], 64, 32))
+    assert "better than all the others beyond the noise" in alone
+    assert "nothing better" not in alone
+    assert "The search found nothing better than the starting model." in sentences.finalists(_found(1, [1], 64, 32))
