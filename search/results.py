@@ -176,7 +176,7 @@ class Misread:
     """Test images that most of the tuned model's networks misread, the most often and most confidently misread first.
 
     Attributes:
-        images: (m, 28, 28) uint8.
+        images: (m, height, width) or (m, height, width, channels) uint8.
         label, predicted: (m,), the most frequent wrong answer.
         probability: (m,), the mean that the networks which erred gave their answer.
         networks: (m,), how many erred.
@@ -262,9 +262,18 @@ class Exercise:
                 continue
             words = parts[: script + 1]
             # Without these the step would land in another folder, or be refused as a change of data or budget.
-            kept = ("--results", "--data", "--quick")
+            kept = (
+                "--results",
+                "--quick",
+                *(() if step in ("report", "summary") else ("--data",)),
+            )  # these read no images
             given = parts[script + 1 :]
-            options = [p for i, p in enumerate(given) if p.startswith(kept) or (i and given[i - 1] in kept[:2])]
+            valued = ("--results", "--data")
+            options = [
+                p
+                for i, p in enumerate(given)
+                if p.startswith(kept) or (i and given[i - 1] in kept and given[i - 1] in valued)
+            ]
             break
         return f"{shlex.join(words)} {step} {shlex.join(options)}".replace("  ", " ").strip()
 
@@ -399,14 +408,17 @@ def _setting(text: str) -> Setting:
 
 
 def read_rows(path: Path, columns: tuple[str, ...] = ()) -> tuple[list[str], list[dict[str, str]]]:
-    """The header of a CSV file of ours, which has ``columns``, and a dictionary a line.
+    """The header of a CSV file of ours, which has ``columns``, and a dictionary a line, texts as they were.
+
+    In the file a text that a spreadsheet would compute, as ``=1+1``, has an apostrophe before it; here it has none.
 
     Raises:
         OSError, ValueError, csv.Error: it cannot be read, lacks a column or has a line of another width.
     """
     with path.open(encoding="utf-8", newline="") as lines:
         reader = csv.DictReader(lines, strict=True)
-        header = list(reader.fieldnames or [])
+        header = [files.cell_text(name) for name in reader.fieldnames or []]
+        reader.fieldnames = header
         missing = [column for column in columns if column not in header]
         if missing:
             raise ValueError(f"no column {missing[0]!r}")
@@ -414,7 +426,7 @@ def read_rows(path: Path, columns: tuple[str, ...] = ()) -> tuple[list[str], lis
     for number, row in enumerate(rows, start=2):
         if None in row or None in row.values():
             raise ValueError(f"line {number} does not have {len(header)} fields")
-    return header, rows
+    return header, [{name: files.cell_text(cell) for name, cell in row.items()} for row in rows]
 
 
 def _wanted(exercise: Exercise, step: str, path: Path) -> bool:
