@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shlex
 import socket
 import sys
@@ -105,6 +106,14 @@ def write_npz(path: Path, **arrays: NDArray[Any]) -> None:
     archive = io.BytesIO()
     np.savez(archive, **arrays)  # type: ignore[arg-type]
     write_bytes(path, archive.getvalue())
+
+
+def slug(name: str) -> str:
+    """A file's name for what a person calls ``name``: itself if it is short and plain, and else what is left, with a digest."""
+    if re.fullmatch(r"[A-Za-z0-9_-]{1,60}", name):
+        return name
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:40]
+    return f"{plain}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
 
 
 def seal(value: Mapping[str, Any]) -> dict[str, Any]:

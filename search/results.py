@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from search import files
 from search.errors import WorkError
+from search.oracles.space import own_values
 
 Floats = NDArray[np.float64]
 Setting = int | float | str
@@ -28,6 +29,7 @@ UNREADABLE = (
     *(OverflowError, RecursionError),  # a whole number that is infinite; lists in lists in lists
 )
 TEST_READINGS = "test-readings.jsonl"
+SETTING = "hp."  # begins the column of a hyper-parameter in trials.csv, whatever its name
 METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
 # Of each retrained seed. `loss_last_ten` is the median of the training loss over the last ten epochs: no spike is it.
 # `best_...` are those of the epoch with the best objective, by the validation images.
@@ -441,7 +443,7 @@ def _search(exercise: Exercise) -> tuple[list[Trial], Best | None]:
     remedy = f"run '{exercise.command('search')}' again"
     with reading(path, "one row a trial of the search", remedy):
         header, rows = read_rows(path, ("trial_id", "status", "epochs", "best_epoch", *METRICS, "seconds", "message"))
-        settings = header[header.index("epochs") + 1 : header.index("best_epoch")]
+        settings = [column.removeprefix(SETTING) for column in header if column.startswith(SETTING)]
         trials = [_trial(row, settings, exercise.objective) for row in rows]
     path = exercise.folder / "best.json"
     if not any(trial.status == "COMPLETED" for trial in trials) and not path.exists():
@@ -494,7 +496,7 @@ def _trial(row: dict[str, str], settings: list[str], objective: str) -> Trial:
         promoted_from=row.get("promoted_from", ""),
         initial_epoch=int(row.get("initial_epoch") or 0),
         epochs=int(row["epochs"] or 0),
-        hyperparameters={name: _setting(row[name]) for name in settings if row[name] != ""},
+        hyperparameters={name: _setting(row[SETTING + name]) for name in settings if row[SETTING + name] != ""},
         best_epoch=_figure(row["best_epoch"]),
         metrics={name: _figure(row[name]) for name in {*METRICS, objective}},
         seconds=_figure(row["seconds"]),
@@ -585,11 +587,12 @@ def _sweeps(exercise: Exercise) -> list[Sweep]:
     folder = exercise.folder / "sweeps"
     recorded = [step.removeprefix("sweep ") for step in exercise.steps if step.startswith("sweep ")]
     found = sorted(path.stem for path in folder.glob("*.csv"))
-    return [_sweep(exercise, name) for name in [*recorded, *(name for name in found if name not in recorded)]]
+    known = {files.slug(name) for name in recorded}
+    return [_sweep(exercise, name) for name in [*recorded, *(name for name in found if name not in known)]]
 
 
 def _sweep(exercise: Exercise, name: str) -> Sweep:
-    path = exercise.folder / "sweeps" / f"{name}.csv"
+    path = exercise.folder / "sweeps" / f"{files.slug(name)}.csv"
     with reading(path, "one row a training of the sweep", f"run '{exercise.command(f'sweep {name}')}' again"):
         _, rows = read_rows(path, ("value", "seed", *SWEEP_METRICS))
         if not rows:
@@ -676,7 +679,7 @@ def _project_trial(state: dict[str, Any], objective: str) -> Trial:
         promoted_from=str(values.get("tuner/trial_id", "") or ""),
         initial_epoch=int(values.get("tuner/initial_epoch") or 0),
         epochs=int(values.get("tuner/epochs") or max(lengths, default=0)),
-        hyperparameters={name: value for name, value in values.items() if not name.startswith("tuner/")},
+        hyperparameters=own_values(values),
         best_epoch=0.0 if best is None else float(best) + 1,
         metrics=metrics,
         seconds=math.nan,

@@ -342,7 +342,7 @@ RUN = {
     },
 }
 TRIALS = """\
-trial_id,status,bracket,round,promoted_from,initial_epoch,epochs,batch_size,learning_rate,best_epoch,val_accuracy,val_loss,accuracy,loss,seconds,message
+trial_id,status,bracket,round,promoted_from,initial_epoch,epochs,hp.batch_size,hp.learning_rate,best_epoch,val_accuracy,val_loss,accuracy,loss,seconds,message
 0000,COMPLETED,1,0,,0,1,16,0.1,1,0.98,0.07,0.97,0.08,0.5,
 0001,COMPLETED,1,1,0000,1,3,16,0.1,3,0.99,0.05,0.98,0.06,0.7,
 0002,FAILED,1,0,,0,1,32,1.0,,,,,,0.2,diverged

@@ -237,6 +237,13 @@ def _is_keras_step(model: keras.Model, name: str) -> bool:
     return getattr(getattr(model, name), "__func__", None) is getattr(keras.Model, name)
 
 
+def _build(model: keras.Model, data: Examples) -> None:
+    """Builds the model for any number of examples, as the trace of ``model.fit`` does; its build configuration says so."""
+    x, _, _ = keras.utils.unpack_x_y_sample_weight(data.batch(*data.tensors))
+    shapes = keras.tree.map_structure(lambda tensor: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype), x)
+    tf.function(lambda inputs: model(inputs, training=False)).get_concrete_function(shapes)
+
+
 def _create_variables(model: keras.Model, data: Examples, kinds: Sequence[str] = ("train", "test")) -> dict[str, Any]:
     """Makes those of the optimizer and the metrics, which TensorFlow would otherwise trace every program a second time for.
 
@@ -246,6 +253,8 @@ def _create_variables(model: keras.Model, data: Examples, kinds: Sequence[str] =
     """
     if all(_is_keras_step(model, f"{kind}_step") for kind in kinds):
         if not model.built or not all(metric.variables for metric in model.metrics):
+            if not model.built:
+                _build(model, data)
             kept = [(variable, variable.numpy()) for variable in model.non_trainable_variables]
             model.test_step(data.batch(*(tensor[:1] for tensor in data.tensors)))
             for variable, value in kept:  # a layer that is random at inference, too, has drawn
