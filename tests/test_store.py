@@ -110,7 +110,7 @@ def test_a_state_of_something_else_or_of_another_version_is_refused(tmp_path, mo
     with pytest.raises(WorkError, match="belongs to"):
         checkpoint.read(path, {"of": "another"})
     monkeypatch.setattr(checkpoint, "FORMAT", 99)
-    with pytest.raises(WorkError, match="has format 2; this version reads 99"):
+    with pytest.raises(WorkError, match="has format 3; this version reads 99"):
         checkpoint.read(path, {"of": "test"})
 
 
