@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: lab test slow check clean
+.PHONY: lab test slow check compat clean
 
 lab: $(VENV)/ready
 	$(BIN)/python search_single.py
@@ -23,6 +23,10 @@ check: $(VENV)/ready
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+# The short suite on the oldest and the newest TensorFlow, Keras and Python that setup.cfg allows.
+compat:
+	$(PYTHON) benchmarks/compat.py
 
 $(VENV)/ready: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shlex
 import socket
 import sys
@@ -57,20 +58,47 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes one line a row; a missing or ``None`` cell is empty. See :func:`write_bytes`."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(columns), restval="", extrasaction="raise", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    """Writes one line a row, for spreadsheets; a missing or ``None`` cell is empty. See :func:`write_bytes`.
+
+    Raises:
+        ValueError: a row has a cell of no column.
+    """
+    columns, lines = list(columns), []
+    for row in rows:
+        if unknown := row.keys() - set(columns):
+            raise ValueError(f"cells {sorted(unknown)} of no column; expected {columns}")
+        lines.append(spreadsheet_row(row.get(column) for column in columns))
+    write_text(path, "".join(f"{line}\n" for line in (spreadsheet_row(columns), *lines)))
 
 
 def spreadsheet_row(cells: Iterable[Any]) -> str:
-    """A line of CSV for a spreadsheet, in which a cell that begins as a formula does is text."""
+    """A line of CSV in which no spreadsheet takes a text for a formula: one that begins so has an apostrophe before it.
+
+    :func:`cell_text` takes it away again. Numbers, written as text too, stay as they are; None is empty.
+    """
     text = io.StringIO()
-    plain = ("'" + cell if isinstance(cell, str) and cell[:1] in "=+-@" and cell else cell for cell in cells)
-    csv.writer(text, lineterminator="").writerow(plain)
+    csv.writer(text, lineterminator="").writerow([_inert(cell) for cell in cells])
     return text.getvalue()
+
+
+def cell_text(cell: str) -> str:
+    """The text that :func:`spreadsheet_row` wrote as ``cell``."""
+    return cell[1:] if cell.startswith("'") and _as_formula(cell.lstrip("'")) else cell
+
+
+def _inert(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and _as_formula(cell.lstrip("'")) else cell
+
+
+def _as_formula(text: str) -> bool:
+    """Whether a spreadsheet computes ``text``. A number with a sign is one, and no formula."""
+    if not text.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return False
+    try:
+        float(text)
+    except ValueError:
+        return True
+    return text[0] in "\t\r"
 
 
 def write_npz(path: Path, **arrays: NDArray[Any]) -> None:
@@ -78,6 +106,14 @@ def write_npz(path: Path, **arrays: NDArray[Any]) -> None:
     archive = io.BytesIO()
     np.savez(archive, **arrays)  # type: ignore[arg-type]
     write_bytes(path, archive.getvalue())
+
+
+def slug(name: str) -> str:
+    """A file's name for what a person calls ``name``: itself if it is short and plain, and else what is left, with a digest."""
+    if re.fullmatch(r"[A-Za-z0-9_-]{1,60}", name):
+        return name
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:40]
+    return f"{plain}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
 
 
 def seal(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from search import files
 from search.errors import WorkError
+from search.oracles.space import own_values
 
 Floats = NDArray[np.float64]
 Setting = int | float | str
@@ -28,6 +29,7 @@ UNREADABLE = (
     *(OverflowError, RecursionError),  # a whole number that is infinite; lists in lists in lists
 )
 TEST_READINGS = "test-readings.jsonl"
+SETTING = "hp."  # begins the column of a hyper-parameter in trials.csv, whatever its name
 METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
 # Of each retrained seed. `loss_last_ten` is the median of the training loss over the last ten epochs: no spike is it.
 # `best_...` are those of the epoch with the best objective, by the validation images.
@@ -176,7 +178,7 @@ class Misread:
     """Test images that most of the tuned model's networks misread, the most often and most confidently misread first.
 
     Attributes:
-        images: (m, 28, 28) uint8.
+        images: (m, height, width) or (m, height, width, channels) uint8.
         label, predicted: (m,), the most frequent wrong answer.
         probability: (m,), the mean that the networks which erred gave their answer.
         networks: (m,), how many erred.
@@ -262,9 +264,18 @@ class Exercise:
                 continue
             words = parts[: script + 1]
             # Without these the step would land in another folder, or be refused as a change of data or budget.
-            kept = ("--results", "--data", "--quick")
+            kept = (
+                "--results",
+                "--quick",
+                *(() if step in ("report", "summary") else ("--data",)),
+            )  # these read no images
             given = parts[script + 1 :]
-            options = [p for i, p in enumerate(given) if p.startswith(kept) or (i and given[i - 1] in kept[:2])]
+            valued = ("--results", "--data")
+            options = [
+                p
+                for i, p in enumerate(given)
+                if p.startswith(kept) or (i and given[i - 1] in kept and given[i - 1] in valued)
+            ]
             break
         return f"{shlex.join(words)} {step} {shlex.join(options)}".replace("  ", " ").strip()
 
@@ -399,14 +410,17 @@ def _setting(text: str) -> Setting:
 
 
 def read_rows(path: Path, columns: tuple[str, ...] = ()) -> tuple[list[str], list[dict[str, str]]]:
-    """The header of a CSV file of ours, which has ``columns``, and a dictionary a line.
+    """The header of a CSV file of ours, which has ``columns``, and a dictionary a line, texts as they were.
+
+    In the file a text that a spreadsheet would compute, as ``=1+1``, has an apostrophe before it; here it has none.
 
     Raises:
         OSError, ValueError, csv.Error: it cannot be read, lacks a column or has a line of another width.
     """
     with path.open(encoding="utf-8", newline="") as lines:
         reader = csv.DictReader(lines, strict=True)
-        header = list(reader.fieldnames or [])
+        header = [files.cell_text(name) for name in reader.fieldnames or []]
+        reader.fieldnames = header
         missing = [column for column in columns if column not in header]
         if missing:
             raise ValueError(f"no column {missing[0]!r}")
@@ -414,7 +428,7 @@ def read_rows(path: Path, columns: tuple[str, ...] = ()) -> tuple[list[str], lis
     for number, row in enumerate(rows, start=2):
         if None in row or None in row.values():
             raise ValueError(f"line {number} does not have {len(header)} fields")
-    return header, rows
+    return header, [{name: files.cell_text(cell) for name, cell in row.items()} for row in rows]
 
 
 def _wanted(exercise: Exercise, step: str, path: Path) -> bool:
@@ -429,7 +443,7 @@ def _search(exercise: Exercise) -> tuple[list[Trial], Best | None]:
     remedy = f"run '{exercise.command('search')}' again"
     with reading(path, "one row a trial of the search", remedy):
         header, rows = read_rows(path, ("trial_id", "status", "epochs", "best_epoch", *METRICS, "seconds", "message"))
-        settings = header[header.index("epochs") + 1 : header.index("best_epoch")]
+        settings = [column.removeprefix(SETTING) for column in header if column.startswith(SETTING)]
         trials = [_trial(row, settings, exercise.objective) for row in rows]
     path = exercise.folder / "best.json"
     if not any(trial.status == "COMPLETED" for trial in trials) and not path.exists():
@@ -482,7 +496,7 @@ def _trial(row: dict[str, str], settings: list[str], objective: str) -> Trial:
         promoted_from=row.get("promoted_from", ""),
         initial_epoch=int(row.get("initial_epoch") or 0),
         epochs=int(row["epochs"] or 0),
-        hyperparameters={name: _setting(row[name]) for name in settings if row[name] != ""},
+        hyperparameters={name: _setting(row[SETTING + name]) for name in settings if row[SETTING + name] != ""},
         best_epoch=_figure(row["best_epoch"]),
         metrics={name: _figure(row[name]) for name in {*METRICS, objective}},
         seconds=_figure(row["seconds"]),
@@ -573,11 +587,12 @@ def _sweeps(exercise: Exercise) -> list[Sweep]:
     folder = exercise.folder / "sweeps"
     recorded = [step.removeprefix("sweep ") for step in exercise.steps if step.startswith("sweep ")]
     found = sorted(path.stem for path in folder.glob("*.csv"))
-    return [_sweep(exercise, name) for name in [*recorded, *(name for name in found if name not in recorded)]]
+    known = {files.slug(name) for name in recorded}
+    return [_sweep(exercise, name) for name in [*recorded, *(name for name in found if name not in known)]]
 
 
 def _sweep(exercise: Exercise, name: str) -> Sweep:
-    path = exercise.folder / "sweeps" / f"{name}.csv"
+    path = exercise.folder / "sweeps" / f"{files.slug(name)}.csv"
     with reading(path, "one row a training of the sweep", f"run '{exercise.command(f'sweep {name}')}' again"):
         _, rows = read_rows(path, ("value", "seed", *SWEEP_METRICS))
         if not rows:
@@ -664,7 +679,7 @@ def _project_trial(state: dict[str, Any], objective: str) -> Trial:
         promoted_from=str(values.get("tuner/trial_id", "") or ""),
         initial_epoch=int(values.get("tuner/initial_epoch") or 0),
         epochs=int(values.get("tuner/epochs") or max(lengths, default=0)),
-        hyperparameters={name: value for name, value in values.items() if not name.startswith("tuner/")},
+        hyperparameters=own_values(values),
         best_epoch=0.0 if best is None else float(best) + 1,
         metrics=metrics,
         seconds=math.nan,

@@ -19,6 +19,7 @@ from search import files, provenance
 from search.errors import RequestError, WorkError, first_line
 from search.oracles.base import SeededOracle, holding
 from search.oracles.space import own_values
+from search.results import SETTING
 from search.workers.base import DeadWorkers, Workers, result
 from search.workers.trial import Job, Outcome
 
@@ -213,8 +214,8 @@ def best_trial(oracle: Any) -> Any | None:
 
 
 def trial_rows(oracle: Any) -> tuple[list[str], list[dict[str, Any]]]:
-    """The columns and rows of ``trials.csv``."""
-    names = [hp.name for hp in oracle.hyperparameters.space]
+    """The columns and rows of ``trials.csv``; a hyper-parameter's column is ``hp.`` and its name."""
+    names = [SETTING + hp.name for hp in oracle.hyperparameters.space]
     metrics = [*dict.fromkeys(["val_accuracy", "val_loss", "accuracy", "loss", oracle.objective.name])]
     columns = ["trial_id", "status", "bracket", "round", "promoted_from", "initial_epoch", "epochs"]
     columns += [*dict.fromkeys(names), "best_epoch", *metrics, "seconds", "message"]
@@ -229,7 +230,7 @@ def trial_rows(oracle: Any) -> tuple[list[str], list[dict[str, Any]]]:
             "promoted_from": values.get("tuner/trial_id"),
             "initial_epoch": values.get("tuner/initial_epoch", 0),
             "epochs": values.get("tuner/epochs", oracle.rungs[0].epochs),
-            **own_values(values),
+            **{SETTING + name: value for name, value in own_values(values).items()},
             "message": (trial.message or "").replace("\n", " "),
         }
         if trial.metrics.exists("seconds"):

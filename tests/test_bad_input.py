@@ -342,7 +342,7 @@ RUN = {
     },
 }
 TRIALS = """\
-trial_id,status,bracket,round,promoted_from,initial_epoch,epochs,batch_size,learning_rate,best_epoch,val_accuracy,val_loss,accuracy,loss,seconds,message
+trial_id,status,bracket,round,promoted_from,initial_epoch,epochs,hp.batch_size,hp.learning_rate,best_epoch,val_accuracy,val_loss,accuracy,loss,seconds,message
 0000,COMPLETED,1,0,,0,1,16,0.1,1,0.98,0.07,0.97,0.08,0.5,
 0001,COMPLETED,1,1,0000,1,3,16,0.1,3,0.99,0.05,0.98,0.06,0.7,
 0002,FAILED,1,0,,0,1,32,1.0,,,,,,0.2,diverged
@@ -487,7 +487,7 @@ def test_the_undamaged_results_are_accepted(tmp_path, light):
         assert (process.returncode, process.stderr) == (0, b"")
 
 
-N = 11_000  # the fewest training images that are accepted
+N = 600
 VALID = {
     "x_train": np.zeros((N, 28, 28), np.uint8),
     "y_train": (np.arange(N) % 10).astype(np.uint8),
@@ -556,21 +556,24 @@ NPZ = [
     ("no y_train", lambda folder: npz(folder, y_train=None), "it has no array named y_train"),
     ("no x_test", lambda folder: npz(folder, x_test=None), "it has no array named x_test"),
     ("no y_test", lambda folder: npz(folder, y_test=None), "it has no array named y_test"),
-    ("flat", lambda folder: npz(folder, x_train=VALID["x_train"].reshape(N, 784)), "images are uint8 (11000, 784); expected uint8 (n, 28, 28)"),
-    ("channels", lambda folder: npz(folder, x_train=VALID["x_train"][..., None]), "(11000, 28, 28, 1); expected uint8 (n, 28, 28)"),
-    ("32 x 32", lambda folder: npz(folder, x_train=np.zeros((N, 32, 32), np.uint8)), "(11000, 32, 32); expected"),
-    ("float images", lambda folder: npz(folder, x_train=VALID["x_train"].astype(np.float32)), "images are float32"),
+    ("flat", lambda folder: npz(folder, x_train=VALID["x_train"].reshape(N, 784)), "images are uint8 (600, 784); expected uint8 or float, (n, height, width)"),
+    ("channels", lambda folder: npz(folder, x_train=VALID["x_train"][..., None, None]), "(600, 28, 28, 1, 1); expected uint8 or float"),
+    ("32 x 32", lambda folder: npz(folder, x_train=np.zeros((N, 32, 32), np.uint8)), "training images are 32 x 32 and test images 28 x 28; expected the same"),
+    ("images with NaN", lambda folder: npz(folder, x_train=VALID["x_train"] + np.nan), "train: images hold NaN or infinity"),
+    ("images with infinity", lambda folder: npz(folder, x_test=VALID["x_test"] + 1e300), "test: images hold NaN or infinity"),
     ("int64 images", lambda folder: npz(folder, x_train=VALID["x_train"].astype(np.int64)), "images are int64"),
     ("bool images", lambda folder: npz(folder, x_train=VALID["x_train"].astype(bool)), "images are bool"),
     ("object images", lambda folder: npz(folder, x_train=np.array([_Payload()], object)), "Object arrays cannot be loaded"),
     ("a scalar", lambda folder: npz(folder, x_train=np.uint8(3)), "images are uint8 ()"),
     ("no images", lambda folder: npz(folder, x_train=VALID["x_train"][:0], y_train=VALID["y_train"][:0]), "there are no images"),
-    ("too few", lambda folder: npz(folder, x_train=VALID["x_train"][1:], y_train=VALID["y_train"][1:]), "has 10999 training images; expected at least 11000"),
-    ("a label short", lambda folder: npz(folder, y_train=VALID["y_train"][1:]), "labels are uint8 (10999,); expected integers (11000,)"),
-    ("one-hot labels", lambda folder: npz(folder, y_train=np.eye(10, dtype=np.uint8)[VALID["y_train"]]), "labels are uint8 (11000, 10)"),
+    ("too few", lambda folder: npz(folder, x_train=VALID["x_train"][:59], y_train=VALID["y_train"][:59]), "has 59 training images; expected at least 60"),
+    ("a label short", lambda folder: npz(folder, y_train=VALID["y_train"][1:]), "labels are uint8 (599,); expected integers (600,)"),
+    ("one-hot labels", lambda folder: npz(folder, y_train=np.eye(10, dtype=np.uint8)[VALID["y_train"]]), "labels are uint8 (600, 10)"),
     ("float labels", lambda folder: npz(folder, y_train=VALID["y_train"] / 2), "labels are float64"),
     ("text labels", lambda folder: npz(folder, y_train=VALID["y_train"].astype("U1")), "labels are <U1"),
-    ("label 10", lambda folder: npz(folder, y_train=VALID["y_train"] + 1), "labels run from 1 to 10; expected digits 0 to 9"),
+    ("label 10", lambda folder: npz(folder, y_train=VALID["y_train"] + 1), "its labels run from 1 to 10; expected 0 and others"),
+    ("label 1000", lambda folder: npz(folder, y_train=VALID["y_train"] + 991), "labels run from 991 to 1000; expected 0 to k - 1"),
+    ("one label", lambda folder: npz(folder, y_train=VALID["y_train"] * 0), "its labels run from 0 to 0; expected 0 and others"),
     ("label -1", lambda folder: npz(folder, y_train=VALID["y_train"].astype(np.int8) - 1), "labels run from -1 to 8"),
     ("test images flat", lambda folder: npz(folder, x_test=VALID["x_test"].reshape(20, 784)), "test: images are uint8 (20, 784)"),
     ("no test images", lambda folder: npz(folder, x_test=VALID["x_test"][:0]), "test: there are no images"),
@@ -635,21 +638,21 @@ IDX = [
     ("no test labels, gz", "y_test", GONE, True, "has no t10k-labels-idx1-ubyte"),
     ("empty", "x_train", lambda content: b"", False, "train-images-idx3-ubyte is not an IDX file"),
     ("cut in the header", "x_train", lambda content: content[:9], False, "train-images-idx3-ubyte is truncated"),
-    ("truncated", "x_train", HALF, False, "its header promises (11000, 28, 28)"),
-    ("labels truncated", "y_train", HALF, False, "its header promises (11000,)"),
+    ("truncated", "x_train", HALF, False, "its header promises (600, 28, 28)"),
+    ("labels truncated", "y_train", HALF, False, "its header promises (600,)"),
     ("test images truncated", "x_test", HALF, False, "its header promises (20, 28, 28)"),
     ("test labels truncated", "y_test", HALF, False, "its header promises (20,)"),
-    ("a byte too many", "x_train", lambda content: content + b"\0", False, "its header promises (11000, 28, 28)"),
+    ("a byte too many", "x_train", lambda content: content + b"\0", False, "its header promises (600, 28, 28)"),
     ("wrong magic", "x_train", lambda content: b"\1" + content[1:], False, "is not an IDX file of unsigned bytes"),
     ("floats", "x_train", lambda content: b"\0\0\x0d" + content[3:], False, "is not an IDX file of unsigned bytes"),
     ("text", "y_train", lambda content: b"5\n0\n4\n1\n", False, "is not an IDX file of unsigned bytes"),
     ("more promised", "x_train", promising(60_000, 28, 28), False, "its header promises (60000, 28, 28)"),
     ("the most promised", "x_train", promising(*[2**32 - 1] * 3), False, "its header promises (4294967295"),
     ("promise that wraps to the truth", "x_train", promising(*[2**16] * 4, 28, 28), False, "its header promises"),
-    ("32 x 32", "x_train", lambda content: idx_bytes(np.zeros((N, 32, 32), np.uint8)), False, "images are uint8 (11000, 32, 32)"),
-    ("flat", "x_train", promising(N, 784), False, "images are uint8 (11000, 784)"),
+    ("32 x 32", "x_train", lambda content: idx_bytes(np.zeros((N, 32, 32), np.uint8)), False, "training images are 32 x 32 and test images 28 x 28"),
+    ("flat", "x_train", promising(N, 784), False, "images are uint8 (600, 784)"),
     ("images for labels", "y_train", lambda content: idx_bytes(VALID["x_test"]), False, "labels are uint8 (20, 28, 28)"),
-    ("label 10", "y_train", lambda content: content[:-1] + b"\x0a", False, "labels run from 0 to 10"),
+    ("one label", "y_train", lambda content: content[:8] + bytes(N), False, "its labels run from 0 to 0"),
     ("test labels short", "y_test", lambda content: idx_bytes(VALID["y_test"][1:]), False, "test: labels are uint8 (19,)"),
     ("gz truncated", "x_train", HALF, True, "cannot be read (Compressed file ended"),
     ("gz damaged", "x_train", lambda content: content[:500] + b"\xff" * 99 + content[599:], True, "cannot be read"),
@@ -749,7 +752,12 @@ TRAININGS = [
     ("no accuracy", CHOICE + PLAIN + COMPILE.replace(", metrics=['accuracy']", ""), (), ["val_accuracy", "metrics"]),
     ("objective unknown", NEURON, [("max_epochs=9", "max_epochs=9, objective='val_auc'")], ["val_auc", "val_accuracy"]),
     ("wrong output", CHOICE + PLAIN.replace("(1,", "(10,") + COMPILE, (), ["cannot be trained", "(1, 10)"]),
-    ("wrong input", CHOICE + PLAIN.replace("28, 28", "14, 14") + COMPILE, (), ["cannot be trained", "196", "784"]),
+    (
+        "wrong input",
+        CHOICE + PLAIN.replace("28, 28", "14, 14") + COMPILE,
+        (),
+        "the starting model takes 14 x 14 and the images of data.npz are 28 x 28; expected keras.Input(shape=(28, 28))",
+    ),
 ]
 
 

@@ -180,7 +180,7 @@ def test_the_events_for_tensorboard_are_what_was_trained(done):
         )
         content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
         settings = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
-        assert settings["batch_size"].number_value == float(values["batch_size"])
+        assert settings["batch_size"].number_value == float(values["hp.batch_size"])
 
 
 def test_main_from_python_raises_and_does_not_exit(copy, monkeypatch, capsys):

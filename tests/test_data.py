@@ -20,7 +20,7 @@ IDX_NAMES = {
     "x_test": "t10k-images-idx3-ubyte",
     "y_test": "t10k-labels-idx1-ubyte",
 }
-N = 11_000  # the fewest training images that are accepted
+N = 6000
 TEST = 6000
 
 
@@ -80,8 +80,8 @@ def test_split_is_the_first_50000_and_the_last_10000(mnist):
 def test_examples_are_the_pixels_as_they_are_stored(small_npz, small):
     source, task = data.load(str(small_npz)), data.TASKS["zero"]
     for examples, n in (
-        (data.training_examples(source, task), N - 10_000),
-        (data.validation_examples(source, task), 10_000),
+        (data.training_examples(source, task), 5000),
+        (data.validation_examples(source, task), 1000),
         (data.test_examples(source, task), TEST),
     ):
         assert (examples.x.shape, examples.x.dtype) == ((n, 28, 28), np.uint8)
@@ -94,8 +94,64 @@ def test_targets_of_each_task():
     zero, digits = data.TASKS["zero"].targets(labels), data.TASKS["digits"].targets(labels)
     assert (zero.shape, zero.dtype, zero.ravel().tolist()) == ((10, 1), np.float32, [1.0] + [0.0] * 9)
     assert (digits.shape, digits.dtype, digits.tolist()) == ((10,), np.int32, list(range(10)))
-    assert data.TASKS["zero"].classes == ("not 0", "0")
-    assert data.TASKS["digits"].classes == tuple("0123456789")
+    assert data.TASKS["zero"].classes(10) == ("not 0", "0")
+    assert data.TASKS["digits"].classes(10) == tuple("0123456789")
+
+
+@pytest.mark.parametrize(("n", "validation"), [(60, 10), (66, 11), (59_999, 9999), (60_000, 10_000), (70_000, 10_000)])
+def test_validation_is_a_sixth_and_at_most_10000(tmp_path, n, validation):
+    labels = np.arange(n) % 3
+    path = tmp_path / "data.npz"
+    np.savez(path, x_train=np.zeros((n, 2, 2), np.uint8), y_train=labels, x_test=np.zeros((9, 2, 2)), y_test=labels[:9])
+    source, task = data.load(str(path)), data.TASKS["digits"]
+    assert len(data.validation_examples(source, task).x) == source.validation_images == validation
+    assert len(data.training_examples(source, task).x) == n - validation
+    assert np.array_equal(data.validation_examples(source, task).y, labels[n - validation :])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(8, 8), (5, 7), (4, 4, 1), (4, 4, 3)])
+def test_images_of_any_size_and_number_of_classes_come_as_they_are(tmp_path, shape, dtype):
+    random = np.random.default_rng(1)
+    x, y = random.uniform(0, 200, (100, *shape)).astype(dtype), np.arange(100) % 7
+    np.savez(tmp_path / "other.npz", x_train=x, y_train=y, x_test=x[:20], y_test=y[:20])
+    source, task = data.load(str(tmp_path / "other.npz")), data.TASKS["digits"]
+    kept = np.uint8 if dtype == np.uint8 else np.float32
+    for examples, n in (
+        (data.training_examples(source, task), slice(84)),
+        (data.test_examples(source, task), slice(20)),
+    ):
+        assert examples.x.dtype == kept
+        assert np.array_equal(examples.x, x[n].astype(kept))
+        assert np.array_equal(examples.y, y[n])
+    assert task.classes(source.classes) == tuple("0123456")
+
+
+class Model:
+    """What is asked of a Keras model."""
+
+    def __init__(self, input_shape, output_shape):
+        self.input_shape, self.output_shape = input_shape, output_shape
+
+
+@pytest.mark.parametrize(
+    ("taken", "outputs", "task", "said"),
+    [
+        ((None, 28, 28), (None, 10), "digits", ""),
+        ((None, 28, 28, 1), (None, 12), "digits", ""),
+        ((None, None, 28), (None, None), "digits", ""),
+        ([(None, 5), (None, 6)], {"a": (None, 1)}, "digits", ""),
+        ((None, 28, 28), (None, 1), "zero", ""),
+        ((None, 8, 8), (None, 10), "digits", "takes 8 x 8 and the images of MNIST, embedded are 28 x 28; expected"),
+        ((None, 28, 28, 3), (None, 10), "digits", "takes 28 x 28 x 3"),
+        ((None, 784), (None, 10), "digits", "takes 784"),
+        ((None, 28, 28), (None, 7), "digits", "has 7 outputs and the labels of MNIST, embedded run to 9; expected"),
+    ],
+)
+def test_a_model_of_another_shape_is_refused_by_name(taken, outputs, task, said):
+    found = data.misfit(data.load(), task, Model(taken, outputs))
+    assert said in found
+    assert bool(said) == bool(found)
 
 
 @pytest.mark.parametrize("gz", [False, True], ids=["plain", "gz"])
@@ -132,7 +188,7 @@ def test_a_file_of_python_2_is_read_without_a_word(tmp_path, small_npz):
     with zipfile.ZipFile(small_npz) as source, zipfile.ZipFile(old, "w") as target:
         for name in source.namelist():
             target.writestr(name, re.sub(rb"\((\d+),(.*?)\), } ", rb"(\1L,\2), }", source.read(name), count=1))
-    assert b"(11000L, 28, 28)" in old.read_bytes()
+    assert b"(6000L, 28, 28)" in old.read_bytes()
     assert data.load(str(old)).sha256 == data.load(str(small_npz)).sha256
 
 
@@ -167,8 +223,8 @@ def test_a_damaged_array_is_refused_before_anything_is_trained(small_npz, small,
 
 
 EASY = {
-    "x_train": np.zeros((N, 28, 28), np.uint8),
-    "y_train": np.zeros(N, np.uint8),
+    "x_train": np.zeros((data.FEWEST, 28, 28), np.uint8),
+    "y_train": np.zeros(data.FEWEST, np.uint8),
     "x_test": np.zeros((10, 28, 28), np.uint8),
     "y_test": np.zeros(10, np.uint8),
 }

@@ -117,9 +117,11 @@ STATE = checkpoint.State(
     [np.arange(6, dtype=np.float32).reshape(2, 3), np.array(7, np.uint32)], {"loss": [0.5, 0.25]}, IDENTITY
 )
 HEADER = {
-    "format": 2,
+    "format": 3,
     "variables": 2,
     "weights": 0,
+    "outside": 0,
+    "whole": True,
     "epoch": None,
     "memory": None,
     "dtypes": {},

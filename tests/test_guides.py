@@ -13,7 +13,6 @@ import sys
 
 import pytest
 
-import search
 from tests.conftest import ROOT
 
 GUIDES = ROOT / "tests" / "guides"
@@ -101,8 +100,6 @@ PROGRAMS = [pytest.param(name, marks=pytest.mark.slow if name in TAKES_MINUTES e
 
 def write(name, module, argument, folder):
     """Writes the program into the folder, for a module and with an argument in its constructors; its path."""
-    if module == "search" and not hasattr(search, "RandomSearch"):
-        pytest.skip("search has no RandomSearch")
     text = (GUIDES / f"{name}.py").read_text()
     text, imports = re.subn(
         r"^import search as (\w+)$",

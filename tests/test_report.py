@@ -202,7 +202,10 @@ def fabricate_search(folder: Path, settings: dict[str, Any], random: np.random.G
                 rows.append(row)
                 current.append(row)
             previous = current
-    write_csv(folder / "trials.csv", rows)
+    write_csv(
+        folder / "trials.csv",
+        [{f"hp.{key}" if key in settings["start"] else key: value for key, value in row.items()} for row in rows],
+    )
     best = max((row for row in rows if row["status"] == "COMPLETED"), key=lambda row: row["val_accuracy"])
     write_json(
         folder / "best.json",

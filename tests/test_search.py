@@ -9,9 +9,11 @@ from concurrent.futures import Future
 import keras_tuner
 import pytest
 
+from search import files, study
 from search.lab import exercise as exercises
 from search.lab import retrain, sweep
 from search.oracles import hyperband
+from search.results import read_rows
 from search.workers.trial import Outcome
 from tests.conftest import LONG, NEURON, command, run, write_exercise
 from tests.faults import Gates, logged_exercise, none_left, trials
@@ -376,3 +378,52 @@ def test_milestones_of_a_trial_are_its_bracket_s_rungs(tmp_path):
     )
     oracle._set_project_dir(str(tmp_path), "search")
     assert oracle.milestones(oracle.create_trial("w")) == (1, 3, 9, 27)
+
+
+NAMES = (
+    "status",
+    "epochs",
+    "loss",
+    "trial_id",
+    "message",
+    "best_epoch",
+    "a/b",
+    "../../evil",
+    "tuner/rate",
+    "n" * 300,
+    "=1",
+)
+
+
+def test_a_hyper_parameter_may_have_any_name(tmp_path):
+    hp = keras_tuner.HyperParameters()
+    for name in NAMES:
+        hp.Float(name, 0, 1)
+    oracle = hyperband.HyperbandOracle(
+        objective=keras_tuner.Objective("val_accuracy", "max"), max_epochs=3, seed=1, hyperparameters=hp
+    )
+    study.search(oracle, Told(lambda job: 0.5), tmp_path, seed=1)
+    _, rows = read_rows(tmp_path / "trials.csv")
+    for row in rows:
+        values = oracle.trials[row["trial_id"]].hyperparameters.values
+        assert row["status"] == "COMPLETED"
+        assert row["message"] == ""
+        assert int(row["epochs"]) == values["tuner/epochs"]
+        assert [float(row[f"hp.{name}"]) for name in NAMES] == [values[name] for name in NAMES]
+    assert rows
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_sweep_s_files_stay_in_its_folder(tmp_path, name):
+    workers = Told(lambda job: 0.5)
+    rows, _ = swept(name, [0.1, 0.2], tmp_path, workers)
+    assert [path.name for path in tmp_path.glob("*.csv")] == [f"{files.slug(name)}.csv"]
+    assert {job.state.parent for job in workers.jobs} == {tmp_path / "states"}
+    assert all(len(job.state.name) < 100 for job in workers.jobs)
+    assert {row["value"] for row in rows} == {0.1, 0.2}
+
+
+@pytest.mark.parametrize("other", ["a_b", "a-b", "a.b", "a/c", "a/B", ""])
+def test_other_names_have_other_files(other):
+    assert files.slug("a/b") != files.slug(other)
+    assert files.slug(files.slug(other)) == files.slug(other)

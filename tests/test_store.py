@@ -1,5 +1,6 @@
 """Files whole or not at all, one driver at a time, nothing deleted."""
 
+import csv
 import errno
 import os
 import subprocess
@@ -7,8 +8,10 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from search import files
+from search import files, results
 from search.errors import RequestError, WorkError
 from search.training import checkpoint
 from tests.conftest import ROOT
@@ -107,5 +110,29 @@ def test_a_state_of_something_else_or_of_another_version_is_refused(tmp_path, mo
     with pytest.raises(WorkError, match="belongs to"):
         checkpoint.read(path, {"of": "another"})
     monkeypatch.setattr(checkpoint, "FORMAT", 99)
-    with pytest.raises(WorkError, match="has format 2; this version reads 99"):
+    with pytest.raises(WorkError, match="has format 3; this version reads 99"):
         checkpoint.read(path, {"of": "test"})
+
+
+@given(st.text("'=+-@\t1.e ax", max_size=6))
+@example("=1+1")
+@example("'=1+1")
+@example("@SUM(A1)")
+@example("-x")
+@example("\t=1")
+def test_no_text_is_a_formula_in_a_spreadsheet_and_each_comes_back(tmp_path_factory, text):
+    path = tmp_path_factory.getbasetemp() / "cells.csv"
+    files.write_csv(path, [text or "empty", "last"], [{text or "empty": text, "last": -0.5}])
+    header, (row,) = results.read_rows(path)
+    assert header == [text or "empty", "last"]
+    assert row == {text or "empty": text, "last": "-0.5"}
+    for cell in next(csv.reader([path.read_text().splitlines()[-1]])):
+        try:
+            float(cell)
+        except ValueError:
+            assert cell[:1] not in {*"=+-@\t"}
+
+
+def test_a_cell_of_no_column_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no column"):
+        files.write_csv(tmp_path / "cells.csv", ["a"], [{"b": 1}])

@@ -415,3 +415,13 @@ def test_a_mapped_file_is_not_copied(tmp_path):
     tensor = data.examples(copied, None, None).tensors[0]
     copied[3, 4] = 77
     assert float(tensor[3, 4]) != 77
+
+
+def test_a_model_without_an_input_shape_is_built_as_keras_builds_it():
+    configurations = []
+    for training in (keras.Model.fit, fit):
+        model = keras.Sequential([keras.layers.Dense(2)])
+        model.compile("sgd", "mse")
+        training(model, np.zeros((40, 3), "float32"), np.zeros((40, 2), "float32"), verbose=0)
+        configurations.append(model.get_build_config())
+    assert configurations[0] == configurations[1] == {"input_shape": (None, 3)}

@@ -1,5 +1,6 @@
 """Plans: an interrupted training ends bit for bit where one left alone does, whatever its callbacks remember."""
 
+import contextlib
 import random
 
 import keras
@@ -247,6 +248,90 @@ def test_a_fit_that_draws_draws_the_same_whether_or_not_a_model_was_built_before
     run("promoted", 1, 3, tmp_path / "first")
     run("promoted elsewhere", 1, 3, tmp_path / "first")
     assert drawn[2] == drawn[3] != drawn[1]
+
+
+class Adversary(keras.Model):
+    """Its step updates a second optimizer and a counter that no model has."""
+
+    def __init__(self, random=False):
+        super().__init__()
+        self.out, self.other = L.Dense(1), L.Dense(1)
+        self.second = keras.optimizers.Adam(0.05)
+        self.random = random
+        self.counter = [tf.Variable(0.0)]
+
+    def call(self, x):
+        return self.out(x) + self.other(x)
+
+    def train_step(self, data):
+        x, y = data
+        self.counter[0].assign_add(1.0)
+        noise = tf.random.normal((1,), seed=1) if self.random else 0.0
+        with tf.GradientTape(persistent=True) as tape:
+            loss = tf.reduce_mean(tf.square(self(x, training=True) - y * self.counter[0] + noise))
+        for optimizer, layer in ((self.optimizer, self.out), (self.second, self.other)):
+            weights = layer.trainable_variables
+            optimizer.apply(tape.gradient(loss, weights), weights)
+        return {"loss": loss, "counted": self.counter[0].value()}
+
+
+def adversary(folder, epochs, begin=0, stop_after=None, earlier=None, random=False, eagerly=False):
+    calls = iter(range(1, 100))
+    plan = TrainingPlan((5,), folder, {}, earlier, (2, 4), stopping=lambda: next(calls) == stop_after)
+    keras.utils.set_random_seed(3)
+    model = Adversary(random)
+    model.compile(keras.optimizers.Adam(0.05), loss="mse", run_eagerly=eagerly)
+    with planned(plan) as record, contextlib.suppress(Stopped):
+        model.fit(X, Y, 16, epochs, verbose=0, initial_epoch=begin)
+    return record
+
+
+def test_what_a_step_changes_outside_the_model_goes_on_too(tmp_path):
+    """The moments of a second optimizer and a plain variable began anew."""
+    whole = adversary(tmp_path / "whole", 4)
+    assert whole.history["counted"][-1] == 12
+    adversary(tmp_path / "cut", 4, stop_after=3)
+    assert (tmp_path / "cut").exists()
+    for _ in range(2):  # the second time it had ended
+        assert adversary(tmp_path / "cut", 4).history == whole.history
+    adversary(tmp_path / "rung 0", 2)
+    assert adversary(tmp_path / "rung 1", 4, 2, earlier=tmp_path / "rung 0").history == whole.history
+
+
+def test_numbers_that_a_kernel_draws_are_drawn_from_the_milestone_again(tmp_path):
+    whole = adversary(tmp_path / "whole", 4, random=True)
+    adversary(tmp_path / "cut", 4, stop_after=2, random=True)
+    assert not (tmp_path / "cut").exists()
+    assert adversary(tmp_path / "cut", 4, random=True).history == whole.history
+
+
+def test_what_keras_trains_with_a_step_of_the_user_s_is_never_gone_on_with_in_part(tmp_path):
+    """What such a step changes nobody can know."""
+    whole = adversary(tmp_path / "whole", 4, eagerly=True)
+    adversary(tmp_path / "rung 0", 2, eagerly=True)
+    promoted = adversary(tmp_path / "rung 1", 4, 2, earlier=tmp_path / "rung 0", eagerly=True)
+    assert promoted.history["counted"] == whole.history["counted"]
+    assert any("all of it is trained from the beginning" in note for note in promoted.notes)
+
+
+def test_an_unbuilt_model_that_keras_trains_goes_on_with_its_weights(tmp_path):
+    class EveryBatch(K.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            """So that Keras trains it."""
+
+    def rung(name, epochs, begin=0, earlier=None):
+        keras.utils.set_random_seed(3)
+        model = keras.Sequential([L.Dense(5, "tanh"), L.Dense(1)])
+        model.compile(keras.optimizers.SGD(0.0), loss="mse")
+        with planned(TrainingPlan((5,), tmp_path / name, {}, earlier)) as record:
+            if earlier is None:
+                model.build((None, 4))
+                model.set_weights([weight + 1 for weight in model.get_weights()])
+            model.fit(X, Y, epochs=epochs, verbose=0, initial_epoch=begin, callbacks=[EveryBatch()])
+        return record.history["loss"]
+
+    (first,) = rung("0", 1)
+    np.testing.assert_allclose(rung("1", 2, 1, tmp_path / "0"), [first, first], rtol=1e-5)
 
 
 def test_seeds_of_all_kinds_are_apart():

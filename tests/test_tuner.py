@@ -15,6 +15,7 @@ import pytest
 
 import search
 from search.errors import RequestError
+from search.results import read_project
 from tests.conftest import ROOT
 
 rng = np.random.default_rng(0)
@@ -269,10 +270,23 @@ def test_first_values_outside_the_space_are_refused(tmp_path, first, says):
         searched(tmp_path, first=[first])
 
 
-def test_a_name_of_hyperband_s_own_is_refused(tmp_path):
+@pytest.mark.parametrize("kind", TUNERS)
+def test_a_name_of_hyperband_s_own_is_refused(tmp_path, kind):
     def taking(hp):
         hp.Int("tuner/epochs", 1, 3)
         return build(hp)
 
     with pytest.raises(RequestError, match="tuner/epochs has the name of one of Hyperband's own"):
-        searched(tmp_path, "Hyperband", taking)
+        searched(tmp_path, kind, taking)
+
+
+def test_a_scope_called_tuner_keeps_its_values(tmp_path):
+    def scoped(hp):
+        with hp.name_scope("tuner"):
+            return build(hp)
+
+    one = searched(tmp_path, hypermodel=scoped)
+    values = [row["hyperparameters"] for row in one.results]
+    assert len({value["tuner/rate"] for value in values}) == 5
+    read = read_project(tmp_path / "p")
+    assert [trial.hyperparameters for trial in read.trials] == values

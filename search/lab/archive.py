@@ -19,6 +19,7 @@ CODE = (
     "*.txt",
     "*.md",
     "Makefile",
+    "LICENSE",
     "search/**/*",
     "tests/**/*",
     "benchmarks/**/*",

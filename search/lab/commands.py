@@ -327,9 +327,10 @@ def sweep(session: Session, name: str, *, epochs: int, seeds: int, held_from: st
     if searched is not None:
         _refuse_changes(session, searched["settings"], session.identity())
     step, folder = f"sweep {name}", session.folder / "sweeps"
+    table = folder / f"{files.slug(name)}.csv"
     request = {"from": held_from, "best": best, "most_values": most_values, "epochs": epochs, "seeds": seeds}
     request |= {"start": dict(session.exercise.start), **session.identity()}
-    if _as_before(session, step, request, folder / f"{name}.csv"):
+    if _as_before(session, step, request, table):
         return
     workers = session.start_workers()
     _, start, space = session.start()
@@ -341,9 +342,9 @@ def sweep(session: Session, name: str, *, epochs: int, seeds: int, held_from: st
     candidates = [] if retuned is None else sweeping.values_of(space, retuned, most_values)
     settings = {"from": held_from, "values": values, "held": held, "epochs": epochs, "seeds": seeds}
     settings |= {"retuned": retuned, "candidates": candidates, **session.identity()}
-    if _reusable(session, step, settings, folder / f"{name}.csv"):
+    if _reusable(session, step, settings, table):
         return
-    earlier = _keep_earlier(session, step, settings, folder / f"{name}.csv")
+    earlier = _keep_earlier(session, step, settings, table)
     facts = {**provenance.collect(session.script, workers.size), **settings, "settings": settings}
     facts |= {"request": request, "earlier": earlier}
     model = "starting model" if held_from == "start" else "best configuration"
@@ -373,7 +374,7 @@ def sweep(session: Session, name: str, *, epochs: int, seeds: int, held_from: st
             seed=session.seed,
             watch=printing.watch(progress),
         )
-    facts |= {"chosen": chosen, "files": files.digests(session.folder, folder / f"{name}.csv")}
+    facts |= {"chosen": chosen, "files": files.digests(session.folder, table)}
     session.record(step, {**facts, "seconds": round(time.monotonic() - began, 2), "complete": True}, start)
     for before in earlier:
         session.say(f"An earlier sweep ({'; '.join(before['changes'])}) is in {session.folder / before['folder']}")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from search.errors import RequestError
-from search.lab import data
 from search.lab.session import Session
 from search.training import xla
 from search.workers.base import Workers, run_all
@@ -42,7 +41,7 @@ def measure(
     Raises:
         RequestError: the starting model cannot be trained, or has no such metric as the objective.
     """
-    images = len(session.source.images) - data.VALIDATION_IMAGES
+    images = len(session.source.images) - session.source.validation_images
     updates = xla.xla_updates(model, images, start.get("batch_size", 32))
     jobs = [_job(session, start, "graph", 2, xla.NEVER)]
     if break_even is None and max_epochs * updates > xla.XLA_BREAK_EVEN / xla.FAR_FROM_IT:

@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from search.errors import RequestError, first_line
 
 EMBEDDED = Path(__file__).with_name("mnist.npz")
-VALIDATION_IMAGES = 10_000  # the last ones of the training images, as the lab has it
+MOST_VALIDATION, VALIDATION_SHARE = 10_000, 6  # the lab's 10,000 of 60,000 images, a sixth of fewer
+FEWEST = 60  # training images, the validation set included: of 10 a percentage says little, of fewer nothing
+MOST_CLASSES = 1000  # more are no labels
 
 
 @dataclass(frozen=True)
@@ -27,26 +29,27 @@ class Task:
     """What a network is to tell apart.
 
     Attributes:
-        classes: the name of each class, in the order of the confusion matrix.
-        targets: labels (n,) uint8 in 0..9 -> what the loss is computed against: (n, 1) float32 in {0, 1} for two
-            classes, (n,) int32 for more.
+        classes: number k of classes of the labels -> the name of each class of the task, in the order of the confusion
+            matrix.
+        targets: labels (n,) in 0..k-1 -> what the loss is computed against: (n, 1) float32 in {0, 1} for two classes,
+            (n,) int32 for more.
     """
 
-    classes: tuple[str, ...]
-    targets: Callable[[NDArray[np.uint8]], NDArray[np.generic]]
+    classes: Callable[[int], tuple[str, ...]]
+    targets: Callable[[NDArray[np.integer[Any]]], NDArray[np.generic]]
 
 
 TASKS = {
-    "zero": Task(("not 0", "0"), lambda labels: (labels == 0).astype(np.float32)[:, None]),
-    "digits": Task(tuple("0123456789"), lambda labels: labels.astype(np.int32)),
+    "zero": Task(lambda k: ("not 0", "0"), lambda labels: (labels == 0).astype(np.float32)[:, None]),
+    "digits": Task(lambda k: tuple(map(str, range(k))), lambda labels: labels.astype(np.int32)),
 }
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Images (n, 28, 28) uint8 in 0..255, which a model rescales itself, and their targets, as :class:`Task` gives them."""
+    """Images as :class:`Source` has them, which a model rescales itself, and their targets, as :class:`Task` gives them."""
 
-    x: NDArray[np.uint8]
+    x: NDArray[Any]
     y: NDArray[np.generic]
 
 
@@ -56,19 +59,28 @@ class Source:
 
     Attributes:
         name: what a person calls it.
-        images, labels: of the training images, the validation set included: (n, 28, 28) uint8 and (n,) uint8.
+        images: (n, height, width) or (n, height, width, channels), uint8 or float32 as they are in the file: MNIST's are
+            (60000, 28, 28) in 0..255. The training images, the validation set included.
+        labels: (n,) in 0..classes-1.
+        classes: the largest label of the training and of the test images, and one.
         test_images: how many test images there are.
         sha256, test_sha256: of the training and of the test images and labels, so that a changed file is noticed.
         location: the file or folder.
     """
 
     name: str
-    images: NDArray[np.uint8]
-    labels: NDArray[np.uint8]
+    images: NDArray[Any]
+    labels: NDArray[np.integer[Any]]
+    classes: int
     test_images: int
     sha256: str
     test_sha256: str
     location: Path
+
+    @property
+    def validation_images(self) -> int:
+        """How many of the training images are the validation set, the last ones."""
+        return min(MOST_VALIDATION, len(self.images) // VALIDATION_SHARE)
 
 
 def load(source: str | None = None) -> Source:
@@ -80,18 +92,97 @@ def load(source: str | None = None) -> Source:
             ``keras.datasets.mnist`` has downloaded.
 
     Raises:
-        RequestError: the source is missing, damaged, or not images (n, 28, 28) uint8 with labels (n,) in 0..9.
+        RequestError: the source is missing, damaged, has fewer than FEWEST training images, or is no images with labels
+            as :class:`Source` has them.
     """
     location = _locate(source)
     images, labels = _read(location, "train")
-    if len(images) < VALIDATION_IMAGES + 1000:
+    if len(images) < FEWEST:
         raise RequestError(
-            f"--data {location} has {len(images)} training images; expected at least {VALIDATION_IMAGES + 1000}, since the last "
-            f"{VALIDATION_IMAGES} are the validation set"
+            f"--data {location} has {len(images)} training images; expected at least {FEWEST}, since the last sixth of them "
+            "are the validation set; give more"
         )
-    test = _read(location, "test")
+    test, test_labels = _read(location, "test")
+    if test.shape[1:] != images.shape[1:]:
+        raise RequestError(
+            f"--data {location}: training images are {_size(images)} and test images {_size(test)}; expected the same; "
+            "give both in one size"
+        )
+    classes = 1 + int(max(labels.max(), test_labels.max()))
+    digests = _digest(images, labels), _digest(test, test_labels)
     name = "MNIST, embedded" if source is None else str(source)
-    return Source(name, images, labels, len(test[0]), _digest(images, labels), _digest(*test), location)
+    return Source(name, images, labels, classes, len(test), *digests, location)
+
+
+def check_task(source: Source, task: str) -> None:
+    """Whether the labels are such that the task, a name of TASKS, can be learned from them.
+
+    Raises:
+        RequestError: they are not.
+    """
+    if task == "zero" and (0 not in source.labels or not source.labels.any()):
+        raise RequestError(
+            f"--data {source.name}: its labels run from {source.labels.min()} to {source.labels.max()}; expected 0 and "
+            "others, since label 0 is told from the rest; give other images"
+        )
+    if task == "digits" and source.classes < 3:
+        raise RequestError(
+            f"--data {source.name}: its labels are of {source.classes} classes; expected three or more; two are told "
+            "apart by the task 'zero'"
+        )
+
+
+def class_names(source: Source, task: str, model: Any) -> tuple[str, ...]:
+    """The names of a model's classes: it may have more outputs than there are labels."""
+    outputs = _shape_of(model, "output_shape") or (None,)
+    return TASKS[task].classes(max(source.classes, outputs[-1] or 0))
+
+
+def misfit(source: Source, task: str, model: Any) -> str:
+    """Why a Keras model cannot be trained on these images for this task; empty where it can.
+
+    Args:
+        task: a name of TASKS.
+        model: a built ``keras.Model``. Where it has not one input and one output, nothing is known, and nothing said.
+    """
+    taken, outputs = (_shape_of(model, name) for name in ("input_shape", "output_shape"))
+    given = source.images.shape[1:]
+    if taken is not None and not _fits(given, taken):
+        return (
+            f"takes {_product(taken)} and the images of {source.name} are {_product(given)}; expected "
+            f"keras.Input(shape={given}) for them, or other images with --data"
+        )
+    if task == "digits" and outputs and outputs[-1] is not None and outputs[-1] < source.classes:
+        return (
+            f"has {outputs[-1]} outputs and the labels of {source.name} run to {source.classes - 1}; expected at least "
+            f"{source.classes} outputs; end it with Dense({source.classes}, activation='softmax')"
+        )
+    return ""
+
+
+def _shape_of(model: Any, name: str) -> tuple[int | None, ...] | None:
+    """The shape of a model's only input or output, without the batch; None where that is not known."""
+    shape = getattr(model, name, None)
+    known = isinstance(shape, tuple) and all(size is None or isinstance(size, int) for size in shape)
+    return shape[1:] if known else None  # type: ignore[index]
+
+
+def _fits(given: tuple[int, ...], taken: tuple[int | None, ...]) -> bool:
+    """Whether Keras takes such images: one channel it adds or leaves out itself."""
+    if len(given) != len(taken):
+        longer, shorter = sorted((given, taken), key=len, reverse=True)
+        return (
+            longer[-1] == 1 and len(longer) == len(shorter) + 1 and _fits(given[: len(shorter)], taken[: len(shorter)])
+        )
+    return all(b is None or a == b for a, b in zip(given, taken, strict=True))
+
+
+def _product(shape: tuple[int | None, ...]) -> str:
+    return " x ".join("any" if size is None else str(size) for size in shape)
+
+
+def _size(images: NDArray[Any]) -> str:
+    return _product(images.shape[1:])
 
 
 def _digest(images: NDArray[Any], labels: NDArray[Any]) -> str:
@@ -100,12 +191,14 @@ def _digest(images: NDArray[Any], labels: NDArray[Any]) -> str:
 
 def training_examples(source: Source, task: Task) -> Examples:
     """The training images without the validation set."""
-    return _examples(source.images[:-VALIDATION_IMAGES], source.labels[:-VALIDATION_IMAGES], task)
+    n = len(source.images) - source.validation_images
+    return _examples(source.images[:n], source.labels[:n], task)
 
 
 def validation_examples(source: Source, task: Task) -> Examples:
-    """The last 10,000 training images."""
-    return _examples(source.images[-VALIDATION_IMAGES:], source.labels[-VALIDATION_IMAGES:], task)
+    """The last training images: 10,000 of MNIST's, a sixth of fewer than 60,000."""
+    n = len(source.images) - source.validation_images
+    return _examples(source.images[n:], source.labels[n:], task)
 
 
 def test_examples(source: Source, task: Task) -> Examples:
@@ -117,7 +210,7 @@ def test_examples(source: Source, task: Task) -> Examples:
     return _examples(*_read(source.location, "test"), task)
 
 
-def _examples(images: NDArray[np.uint8], labels: NDArray[np.uint8], task: Task) -> Examples:
+def _examples(images: NDArray[Any], labels: NDArray[np.integer[Any]], task: Task) -> Examples:
     return Examples(images, task.targets(labels))
 
 
@@ -145,7 +238,7 @@ def _locate(source: str | None) -> Path:
     return path
 
 
-def _read(location: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _read(location: Path, part: str) -> tuple[NDArray[Any], NDArray[np.integer[Any]]]:
     with _readable(location):
         if location.is_dir():
             images = _read_idx(_idx_path(location, part, "images"))
@@ -155,9 +248,17 @@ def _read(location: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[np.uint
     where = f"--data {location}, {part}"
     _check_images(where, images.shape, images.dtype)
     _check_labels(where, labels.shape, labels.dtype, len(images))
-    if not 0 <= labels.min() <= labels.max() <= 9:
-        raise RequestError(f"{where}: labels run from {labels.min()} to {labels.max()}; expected digits 0 to 9")
-    return images, labels.astype(np.uint8)
+    if not 0 <= labels.min() <= labels.max() < MOST_CLASSES:
+        raise RequestError(
+            f"{where}: labels run from {labels.min()} to {labels.max()}; expected 0 to k - 1 for k classes, at most "
+            f"{MOST_CLASSES}; number them so"
+        )
+    if images.dtype != np.uint8:
+        with np.errstate(over="ignore"):
+            images = images.astype(np.float32)
+        if not np.isfinite(images).all():
+            raise RequestError(f"{where}: images hold NaN or infinity; expected numbers; write the file again without")
+    return images, labels.astype(np.uint8 if labels.max() < 256 else np.int32)
 
 
 @contextlib.contextmanager
@@ -175,8 +276,11 @@ def _readable(location: Path) -> Iterator[None]:
 
 
 def _check_images(where: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    if dtype != np.uint8 or len(shape) != 3 or shape[1:] != (28, 28):
-        raise RequestError(f"{where}: images are {dtype} {shape}; expected uint8 (n, 28, 28)")
+    if not (dtype == np.uint8 or dtype.kind == "f") or len(shape) not in (3, 4) or 0 in shape[1:]:
+        raise RequestError(
+            f"{where}: images are {dtype} {shape}; expected uint8 or float, (n, height, width) or (n, height, width, "
+            "channels); write them so"
+        )
     if not shape[0]:
         raise RequestError(f"{where}: there are no images; expected some")
 
@@ -186,7 +290,7 @@ def _check_labels(where: str, shape: tuple[int, ...], dtype: np.dtype[Any], imag
         raise RequestError(f"{where}: labels are {dtype} {shape}; expected integers ({images},)")
 
 
-def _read_npz(path: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _read_npz(path: Path, part: str) -> tuple[NDArray[Any], NDArray[Any]]:
     if not zipfile.is_zipfile(path):
         raise ValueError("it is not an .npz archive")
     with path.open("rb") as file, zipfile.ZipFile(file) as archive:

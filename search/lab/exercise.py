@@ -55,7 +55,7 @@ class HyperModel(_Base):
         if hp.values.get("schedule") == "cosine":
             annealing = schedule.callback(model, kwargs.get("epochs", 1))
             kwargs["callbacks"] = [annealing, *(kwargs.get("callbacks") or ())]
-        return fit(model, *args, **{**size, **kwargs})
+        return fit(model, *args, **{"verbose": 0, **size, **kwargs})  # what Keras trains itself draws no bars
 
 
 class _JoinKerasTuner(importlib.abc.MetaPathFinder):
@@ -90,7 +90,7 @@ class Exercise:
     Attributes:
         name: the folder under ``results/``.
         title, question: what the report prints above its figures.
-        task: ``"zero"`` (digit 0 or not) or ``"digits"`` (ten classes).
+        task: ``"zero"`` (digit 0 or not) or ``"digits"`` (as many classes as the labels have, ten of MNIST).
         hypermodel: the :class:`HyperModel` subclass, not an instance.
         start: the starting model's hyper-parameters, the lab's literal ones; those left out take their default.
         first: configurations that a search tries first, after the starting model: those known to serve.

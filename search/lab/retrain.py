@@ -164,7 +164,7 @@ def _median_seed(losses: Sequence[float]) -> int:
     return ascending[(len(losses) - 1) // 2]
 
 
-def _outputs(model: keras.Model, x: NDArray[np.uint8]) -> NDArray[Any]:
+def _outputs(model: keras.Model, x: NDArray[Any]) -> NDArray[Any]:
     """As ``model.predict``, whose input pipeline waits by the wall clock, and for ever when that is set back."""
     batch = AT_A_TIME
     return np.concatenate([model(x[i : i + batch], training=False).numpy() for i in range(0, len(x), batch)])
@@ -194,7 +194,15 @@ def _write_model(path: Path, model: keras.Model) -> None:
         files.write_bytes(path, Path(folder, path.name).read_bytes())
 
 
-def _write_misread(path: Path, x: NDArray[np.uint8], labels: NDArray[np.intp], outputs: NDArray[np.float32]) -> None:
+def _pictures(images: NDArray[Any]) -> NDArray[np.uint8]:
+    """Images as they are shown, 0 to 255: floats from their smallest value to their largest, one channel as none."""
+    if images.dtype != np.uint8 and images.size:
+        low, high = float(images.min()), float(images.max())
+        images = np.rint((images - low) * (255 / max(high - low, 1e-12))).astype(np.uint8)
+    return images.astype(np.uint8)[..., 0] if images.ndim == 4 and images.shape[3] not in (3, 4) else images
+
+
+def _write_misread(path: Path, x: NDArray[Any], labels: NDArray[np.intp], outputs: NDArray[np.float32]) -> None:
     """The images that most networks misread, at most MISREAD_SHOWN; see :class:`search.results.Misread`."""
     predicted = _classes(outputs)  # (s, n)
     confidence = np.maximum(outputs, 1 - outputs)[..., 0] if outputs.shape[-1] == 1 else outputs.max(axis=-1)
@@ -206,7 +214,7 @@ def _write_misread(path: Path, x: NDArray[np.uint8], labels: NDArray[np.intp], o
     answers = [np.bincount(predicted[wrong[:, i], i]).argmax() for i in shown]
     files.write_npz(
         path,
-        images=x[shown],
+        images=_pictures(x[shown]),
         index=shown,
         label=labels[shown],
         predicted=np.array(answers, dtype=np.intp),

@@ -49,6 +49,7 @@ class Session:
         self.folder = self.results / self.exercise.name
         self.seed: int = self.given_seed or 0
         self.source: data.Source
+        self._classes: tuple[str, ...]
         self._workers: Workers | None = None
 
     @contextlib.contextmanager
@@ -69,6 +70,7 @@ class Session:
         if going_on:
             self._take_from_record()
         self.source = data.load(self.source_name)
+        data.check_task(self.source, self.exercise.task)
         with files.locked(self.folder):
             if not going_on:
                 self._set_aside()
@@ -132,6 +134,9 @@ class Session:
         wrong = spaces.misfit(space, self.exercise.start)
         if wrong:
             raise RequestError(f"{where}: the starting model's {wrong}")
+        wrong = data.misfit(self.source, self.exercise.task, model)
+        if wrong:
+            raise RequestError(f"{where}: the starting model {wrong}")
         for i, values in enumerate(self.exercise.first):
             wrong = spaces.misfit(space, values)
             if wrong:
@@ -139,6 +144,7 @@ class Session:
         for name in (*self.exercise.sweeps, *self.exercise.retuned, *self.exercise.retuned.values()):
             if all(parameter.name != name for parameter in space.space):
                 raise RequestError(f"{where}: the Exercise asks for a sweep of {name}, which is not in the space")
+        self._classes = data.class_names(self.source, self.exercise.task, model)
         return model, dict(hp.values), space
 
     def run(self) -> dict[str, Any]:
@@ -200,13 +206,13 @@ class Session:
             "title": self.exercise.title,
             "question": self.exercise.question,
             "task": self.exercise.task,
-            "classes": list(data.TASKS[self.exercise.task].classes),
+            "classes": list(self._classes),
             "objective": self.exercise.objective,
             "direction": self.exercise.direction,
             "start": dict(start),
             "sweeps": list(self.exercise.sweeps),
         }
-        validation = data.VALIDATION_IMAGES
+        validation = self.source.validation_images
         run["data"] = {
             "source": self.source.name,
             "given": None if self.source_name is None else str(self.source.location.resolve()),

@@ -68,7 +68,7 @@ def sweep(
     seed: int,
     watch: Callable[[Job, Outcome], None],
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Trains every value with every seed and writes ``<folder>/<name>.csv``, a row a training.
+    """Trains every value with every seed and writes ``<folder>/<name>.csv``, the name as :func:`search.files.slug` has it.
 
     Args:
         name, values: the hyper-parameter and what to try.
@@ -97,7 +97,7 @@ def sweep(
             epochs=epochs,
             milestones=(epochs,),
             xla_break_even=WITH_XLA if epochs >= TIMED_FROM else WITHOUT_XLA,
-            state=folder / "states" / f"{name.replace('/', '_')}-{mark}.npz",
+            state=folder / "states" / f"{files.slug(name)}-{mark}.npz",
         )
 
     def trained(jobs: list[Job]) -> list[Outcome]:
@@ -116,7 +116,7 @@ def sweep(
             chosen[i] = tried[best][1]
     jobs = [job(value, SWEEPING, k, chosen[i]) for i, value in enumerate(values) for k in range(seeds)]
     rows = [_row(one.hyperparameters[name], one.seed[-1], end) for one, end in zip(jobs, trained(jobs), strict=True)]
-    files.write_csv(folder / f"{name}.csv", COLUMNS, rows)
+    files.write_csv(folder / f"{files.slug(name)}.csv", COLUMNS, rows)
     settings = {str(value): setting[retuned] for value, setting in zip(values, chosen, strict=True) if retuned}
     return rows, settings
 

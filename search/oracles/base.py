@@ -14,7 +14,8 @@ from typing import Any
 import keras_tuner
 
 from search import files
-from search.oracles.space import every_value
+from search.errors import RequestError
+from search.oracles.space import DIRECTIVES, every_value
 
 ENDED = ("COMPLETED", "FAILED")
 
@@ -85,7 +86,11 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]
     # Asking
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
-        """The next trial, IDLE while one is waited for, or STOPPED."""
+        """The next trial, IDLE while one is waited for, or STOPPED.
+
+        Raises:
+            RequestError: a hyper-parameter has the name of one by which KerasTuner directs Hyperband.
+        """
         index = len(self.start_order)
         visible = max(0, index - self.look_ahead + 1)
         waited_for = self.start_order[:visible] or (self.start_order[:1] if self.first_alone else [])
@@ -110,9 +115,17 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]
         self.trials, self.ongoing_trials = {**trials, **unseen}, {**ongoing, **unseen}
         self._proposing = True
         try:
+            self._refuse_directives()
             return self._propose(trial_id)
         finally:
             self.trials, self.ongoing_trials, self._proposing = trials, ongoing, False
+
+    def _refuse_directives(self) -> None:
+        for hp in self.hyperparameters.space:
+            if hp.name in DIRECTIVES:
+                raise RequestError(
+                    f"the hyper-parameter {hp.name} has the name of one of Hyperband's own; give it another"
+                )
 
     def _absorb(self, count: int) -> None:
         """What the first ``count`` trials left is known from here on."""

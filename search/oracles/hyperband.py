@@ -8,9 +8,7 @@ from typing import Any
 
 import keras_tuner
 
-from search.errors import RequestError
 from search.oracles.base import Rung, SeededOracle
-from search.oracles.space import DIRECTIVES
 
 FACTOR = 3  # the paper's eta, at its recommended value
 
@@ -52,7 +50,6 @@ class HyperbandOracle(SeededOracle, keras_tuner.oracles.HyperbandOracle):  # typ
         return tuple(rung.epochs for rung in self.rungs if rung.bracket == bracket)
 
     def _propose(self, trial_id: str) -> dict[str, Any]:
-        self._refuse_directives()
         while True:
             response = self._in_iteration(trial_id)
             if response is not None:
@@ -94,13 +91,6 @@ class HyperbandOracle(SeededOracle, keras_tuner.oracles.HyperbandOracle):  # typ
         brackets = self._brackets[self._current_iteration * (s_max + 1) :]
         for rung in sorted(self.rungs, key=lambda rung: (s_max - rung.bracket + 2 * rung.round, rung.round)):
             yield rung, brackets[s_max - rung.bracket]["rounds"]
-
-    def _refuse_directives(self) -> None:
-        for hp in self.hyperparameters.space:
-            if hp.name in DIRECTIVES:
-                raise RequestError(
-                    f"the hyper-parameter {hp.name} has the name of one of Hyperband's own; give it another"
-                )
 
     def ranked(self, trials: list[Any]) -> list[Any]:
         """The trials, best score first, the older of equals first."""

@@ -15,8 +15,8 @@ import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 
+from search import files
 from search.errors import WorkError
-from search.files import write_text
 from search.report import estimators, evidence, figures, plots, sentences
 from search.report.console import describe_domain
 from search.results import Exercise, Finalists, Search, Sweep, Trial, read_exercise, read_project, reading_record
@@ -121,7 +121,7 @@ def _write_page(path: Path, **content: Any) -> Path:
         lstrip_blocks=True,
     )
     environment.filters.update(words=figures.words, percent=figures.percent, count=figures.count)
-    write_text(path, environment.get_template("report.html.j2").render(content))
+    files.write_text(path, environment.get_template("report.html.j2").render(content))
     return path
 
 
@@ -205,7 +205,7 @@ def _search_drawings(search: Search) -> dict[str, Callable[[], Figure]]:
 
 
 def _sweep_plot(sweep: Sweep) -> str:
-    return f"sweep_{sweep.name}".replace("/", "_")  # a hyper-parameter of a named scope has slashes in its name
+    return f"sweep_{files.slug(sweep.name)}"
 
 
 def _spent(trial: Trial) -> int:

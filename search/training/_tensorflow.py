@@ -68,6 +68,23 @@ def handle(variable: keras.Variable) -> tf.Tensor:
     return variable._value.handle
 
 
+def is_variable(resource: tf.Tensor) -> bool:
+    """Whether a captured resource is a variable, rather than a table, an iterator or a queue."""
+    data = getattr(resource, "_handle_data", None)
+    return data is not None and bool(data.is_set)
+
+
+def value(resource: tf.Tensor) -> Any:
+    """The value (an array) of the variable that a captured resource is."""
+    (known,) = resource._handle_data.shape_and_type
+    return tf.raw_ops.ReadVariableOp(resource=resource, dtype=tf.as_dtype(known.dtype)).numpy()
+
+
+def assign(resource: tf.Tensor, array: Any) -> None:
+    """Sets the variable that a captured resource is."""
+    tf.raw_ops.AssignVariableOp(resource=resource, value=tf.constant(array))
+
+
 def is_own_train_function(model: keras.Model) -> bool:
     """Whether ``model.train_function`` is the one that Keras makes, or none yet; another is the user's."""
     function = model.train_function

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from search.errors import WorkError, first_line
 if TYPE_CHECKING:
     import keras
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class State:
         weights: how many of ``variables`` are the model's.
         epoch: the epoch to go on with, as ``model.fit`` counts; None where the training had ended.
         memory: of the callbacks of a training that goes on, as :func:`search.training.callbacks.memory` gives it.
+        outside: values of what a step changes and is neither the model's nor the optimizer's, in the order in which it does.
+        whole: whether that is known to be all that a step changes; if not, no training can go on from here.
     """
 
     variables: list[NDArray[np.generic]]
@@ -39,6 +42,8 @@ class State:
     weights: int = 0
     epoch: int | None = None
     memory: Any = None
+    outside: list[NDArray[np.generic]] = field(default_factory=list)
+    whole: bool = True
 
     @property
     def epochs(self) -> int:
@@ -52,10 +57,12 @@ def capture(
     identity: dict[str, Any],
     epoch: int | None = None,
     memory: Any = None,
+    outside: Sequence[NDArray[np.generic]] = (),
+    whole: bool = True,
 ) -> State:
     """Copies the state out of ``model``; see :class:`State`."""
     values = [np.array(variable.numpy()) for variable in _variables(model)]
-    return State(values, history, dict(identity), len(model.variables), epoch, memory)
+    return State(values, history, dict(identity), len(model.variables), epoch, memory, list(outside), whole)
 
 
 def fits(state: State, model: keras.Model) -> bool:
@@ -97,11 +104,14 @@ def restore_weights(state: State, model: keras.Model) -> None:
 def write(path: Path, state: State) -> None:
     """Writes the state as an ``.npz`` without pickles; every array carries the archive's CRC-32."""
     arrays = {f"variable_{i:04d}": value for i, value in enumerate(state.variables)}
+    arrays |= {f"outside_{i:04d}": value for i, value in enumerate(state.outside)}
     memory = _without_arrays(state.memory, arrays)
     header: dict[str, Any] = {
         "format": FORMAT,
         "variables": len(state.variables),
         "weights": state.weights,
+        "outside": len(state.outside),
+        "whole": state.whole,
         "epoch": state.epoch,
         "history": state.history,
         "identity": state.identity,
@@ -136,6 +146,8 @@ def read(path: Path, identity: dict[str, Any]) -> State:
                 int(header["weights"]),
                 None if header["epoch"] is None else int(header["epoch"]),
                 _with_arrays(header["memory"], arrays),
+                [arrays[f"outside_{i:04d}"] for i in range(header["outside"])],
+                bool(header["whole"]),
             )
     except FileNotFoundError:
         raise WorkError(f"{path} is missing; {remedy}") from None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
 import random
 import sys
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
@@ -23,7 +24,16 @@ from search.training import callbacks as hooks
 from search.training import plan as plans
 from search.training.data import Examples, NotCompiled
 from search.training.plan import Diverged, Following, Stopped
-from search.training.program import Programs, by_steps, create_variables, programs, programs_of_evaluation
+from search.training.program import (
+    Programs,
+    Touched,
+    by_steps,
+    create_variables,
+    has_own_step,
+    programs,
+    programs_of_evaluation,
+    touched,
+)
 from search.training.seeds import seed_everything
 
 SECONDS_BETWEEN_STATES = 10.0
@@ -138,6 +148,7 @@ class _Training:
         self.examples, self.validation = _examples(arguments)
         self.programs: Programs | None = None
         self.by_steps = False
+        self.touched = Touched()
         self.seed = (random.randrange(2**31),) if following is None else (*following.plan.seed, following.fits)
         self.xla_from = math.inf
         self.written = time.monotonic()
@@ -298,7 +309,9 @@ class _Training:
         following = self.following
         assert following is not None
         kept = hooks.memory(self.callbacks.callbacks) if following.fits == 1 else None
-        if kept is None and epoch is not None:
+        if self.programs is not None:
+            self.touched = self.programs.touched()
+        if epoch is not None and (kept is None or self.by_steps or not self.touched.exact):
             return  # what cannot be gone on with exactly begins at its milestone again
         history = self.model.history
         memory = (
@@ -312,7 +325,8 @@ class _Training:
                 "logs": logs,
             }
         )
-        _write(following, self.model, epoch, memory)
+        whole = self.touched.whole and not (self.by_steps and has_own_step(self.model))
+        _write(following, self.model, epoch, memory, self.touched.values(), whole)
         self.written = time.monotonic()
 
     def _restored(self) -> checkpoint.State | None:
@@ -321,14 +335,24 @@ class _Training:
         if following is None:
             return None
         _turn_to(following, self.model)
+        state = None
         if following.begun:
             return None
         if any(path is not None and path.exists() for path in (following.plan.state, following.plan.resume_from)):
-            create_variables(self.model, self.examples)
-        state = _restore(following, self.model, [self.initial_epoch, self.epochs], self.callbacks.callbacks)
+            try:
+                create_variables(self.model, self.examples)
+            except Exception as error:  # it goes by steps, and no state that such a training leaves can be gone on with
+                _lose(following, f"tracing raised {type(error).__name__}")
+        if not following.begun:
+            arguments = [self.initial_epoch, self.epochs]
+            state = _restore(following, self.model, arguments, self.callbacks.callbacks, self._touched)
         if following.lost:
             self.initial_epoch = 0  # what it was to go on from is lost: all of it is trained again
         return state
+
+    def _touched(self) -> Touched:
+        self.touched = touched(self.model, self.examples, self.validation)
+        return self.touched
 
     def _record_history(self) -> dict[str, list[float]]:
         return {} if self.following is None else self.following.record.history
@@ -414,25 +438,38 @@ def _turn_to(following: Following, model: keras.Model) -> None:
     following.model = model
 
 
-def _write(following: Following, model: keras.Model, epoch: int | None, memory: Any) -> None:
+def _write(
+    following: Following, model: keras.Model, epoch: int | None, memory: Any, outside: list[Any], whole: bool
+) -> None:
     plan, record = following.plan, following.record
+    identity = dict(plan.identity)
     try:
-        checkpoint.write(plan.state, checkpoint.capture(model, record.history, dict(plan.identity), epoch, memory))
+        state = checkpoint.capture(model, record.history, identity, epoch, memory, outside, whole)
+        checkpoint.write(plan.state, state)
     except OSError as error:
         record.not_written = error
         raise
 
 
 def _restore(
-    following: Following, model: keras.Model, arguments: list[int], callbacks: Iterable[Any] | None
+    following: Following,
+    model: keras.Model,
+    arguments: list[int],
+    callbacks: Iterable[Any] | None,
+    touched: Callable[[], Touched],
 ) -> checkpoint.State | None:
-    """Restores the furthest usable state; returns it where it is one of this very call, to go on with."""
+    """Restores the furthest usable state; returns it where it is one of this very call, to go on with.
+
+    Args:
+        touched: traces what is touched outside the model, where a state has something of the kind.
+    """
     plan = following.plan
     following.begun = True
     own = _read(following, plan.state)
     if own is not None and own.memory is not None and callbacks is not None:
         known = hooks.matches(list(callbacks), own.memory["callbacks"])
-        if known and own.memory["arguments"] == arguments and checkpoint.fits(own, model):
+        known = known and own.memory["arguments"] == arguments and checkpoint.fits(own, model)
+        if known and _restored_outside(own, touched):
             checkpoint.restore(own, model)
             following.record.history.update(own.history)
             return own
@@ -443,9 +480,27 @@ def _restore(
         if not checkpoint.fits(earlier, model):
             following.begun = False  # another model's, which is yet to come
             return None
+        if not (earlier.whole and _restored_outside(earlier, touched)):
+            _lose(following, f"{plan.resume_from} does not hold all that a step of this model changes")
+            return None
         checkpoint.restore(earlier, model)
         following.record.history.update(earlier.history)
     return None
+
+
+def _restored_outside(state: checkpoint.State, touched: Callable[[], Touched]) -> bool:
+    """Whether what the state has from outside the model is the model's step's, too, and has been put there."""
+    try:
+        return not state.outside or touched().restore(state.outside)
+    except NotCompiled:
+        return False
+
+
+def _lose(following: Following, reason: str) -> None:
+    """Gives up what there was to go on from."""
+    following.begun = True
+    following.lost = following.plan.resume_from is not None
+    following.record.notes.append(f"{reason}; all of it is trained from the beginning")
 
 
 def _read(following: Following, path: Any) -> checkpoint.State | None:
@@ -472,8 +527,12 @@ def _by_keras(
     following.record.notes.append(line)
     _turn_to(following, model)
     seed_everything((*following.plan.seed, following.fits, arguments["initial_epoch"]))
-    if not following.begun and model.built:
-        _restore(following, model, [], None)
+    if not following.begun:
+        _build(model, arguments["x"])
+        if model.built:
+            _restore(following, model, [], None, Touched)
+        elif following.plan.resume_from is not None:
+            _lose(following, "the model is not built before model.fit builds it")
         if following.lost:
             arguments["initial_epoch"] = 0
     given = arguments["callbacks"]
@@ -485,8 +544,16 @@ def _by_keras(
     history = keras_fit(model, **arguments)
     _say(line)
     _note(following, model)
-    _write(following, model, None, None)
+    _write(following, model, None, None, [], not has_own_step(model))
     return history
+
+
+def _build(model: keras.Model, x: Any) -> None:
+    """Builds a model for arrays, if it is not built; one that this cannot build stays as it is."""
+    shape = getattr(x, "shape", None)
+    if not model.built and shape is not None:
+        with contextlib.suppress(Exception):
+            model.build((None, *shape[1:]))
 
 
 def _line(reason: str) -> str:

@@ -119,8 +119,8 @@ def restore_weights(plan: TrainingPlan, model: Any) -> bool:
     """Puts the weights of ``plan.resume_from`` into a model that was just built, as KerasTuner does for a promoted trial.
 
     Returns:
-        Whether there was a state to take them from: false where the plan continues nothing, or the state is damaged,
-        which the training then finds and records.
+        Whether there was a state to take them from: false where the plan continues nothing, or the state is damaged
+        or not whole, which the training then finds and records.
 
     Raises:
         WorkError: the model's variables are not the state's.
@@ -133,6 +133,8 @@ def restore_weights(plan: TrainingPlan, model: Any) -> bool:
     try:
         state = checkpoint.read(plan.resume_from, dict(plan.identity))
     except WorkError:
+        return False
+    if not state.whole:
         return False
     checkpoint.restore_weights(state, model)
     return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -40,12 +41,61 @@ class Program:
 
     def run(self, arguments: Sequence[tf.Tensor], variables: Sequence[keras.Variable]) -> list[tf.Tensor]:
         """Runs it on these variables."""
-        captures = [
+        result: list[tf.Tensor] = _tensorflow.call(self.concrete, arguments, self.captures(variables))
+        return result
+
+    def captures(self, variables: Sequence[keras.Variable]) -> list[tf.Tensor]:
+        """What it reads and changes beside its arguments, where it runs on these variables."""
+        return [
             captured if slot is None else _tensorflow.handle(variables[slot])
             for captured, slot in zip(self.concrete.captured_inputs, self.slots, strict=True)
         ]
-        result: list[tf.Tensor] = _tensorflow.call(self.concrete, arguments, captures)
-        return result
+
+
+@dataclass(frozen=True)
+class Touched:
+    """What a model's programs read and change outside the model and its optimizer, as a second optimizer.
+
+    Attributes:
+        variables: as captured resources, in the order in which the programs touch them.
+        whole: whether nothing but variables is changed: no table, no queue.
+        exact: whether, beside that, no random numbers come from a kernel, whose state nobody can read.
+    """
+
+    variables: tuple[tf.Tensor, ...] = ()
+    whole: bool = True
+    exact: bool = True
+
+    def values(self) -> list[NDArray[Any]]:
+        """Copies of the variables' values."""
+        return [np.array(_tensorflow.value(one)) for one in self.variables]
+
+    def restore(self, values: Sequence[NDArray[Any]]) -> bool:
+        """Sets the variables; returns whether the values are theirs by number, shape and dtype, else sets none."""
+        mine = [(value.shape, value.dtype) for value in self.values()]
+        if mine != [(value.shape, value.dtype) for value in values]:
+            return False
+        for one, value in zip(self.variables, values, strict=True):
+            _tensorflow.assign(one, value)
+        return True
+
+
+# Operations that change what is no variable.
+CHANGING = (
+    "LookupTableInsert",
+    "LookupTableImport",
+    "LookupTableRemove",
+    "Iterator",
+    "Queue",
+    "Stack",
+    "Barrier",
+    "Reader",
+)
+
+
+def _nodes(concrete: Any) -> Iterator[Any]:
+    definition = concrete.graph.as_graph_def()
+    return itertools.chain(definition.node, *(function.node_def for function in definition.library.function))
 
 
 _shared: OrderedDict[Any, Program] = OrderedDict()  # by all that a program depends on
@@ -90,7 +140,7 @@ class Programs:
         graph does the short one, since XLA would compile the step a second time for it; a model that XLA would slow down
         or train differently stays with the graph.
         """
-        graph = self._program("train", data, functools.partial(_train, self.model, data, self.logs.get("train")), GRAPH)
+        graph = self.training(data)
         rest, size = order, data.batch_size
         if (
             through_xla
@@ -101,6 +151,37 @@ class Programs:
             rest = self._through_xla(data, order)
         values = graph.run((tf.constant(rest), tf.constant(size), *data.tensors), self.found.variables)
         return dict(zip(self._names(graph), values, strict=True))
+
+    def training(self, data: Examples) -> Program:
+        """The graph of an epoch of training."""
+        train = functools.partial(_train, self.model, data, self.logs.get("train"))
+        return self._program("train", data, train, GRAPH)
+
+    def evaluation(self, data: Examples) -> Program:
+        """The graph of an evaluation."""
+        test = functools.partial(_evaluate, self.model, data, self.logs.get("test"))
+        return self._program("test", data, test, GRAPH_OF_TEST)
+
+    def touched(self) -> Touched:
+        """What the programs made so far read and change outside the model and its optimizer."""
+        made = [program for kind in ("train", "test") for (one, _), program in self.own.items() if one == kind]
+        model = self.model
+        known = [
+            *model.variables,
+            *model.optimizer.variables,
+            *model.metrics_variables,
+        ]  # metrics begin each epoch anew
+        handles = {id(_tensorflow.handle(variable)) for variable in known}
+        found: dict[int, tf.Tensor] = {}
+        for program in made:
+            for one in program.captures(self.found.variables):
+                if one.dtype == tf.resource and id(one) not in handles:
+                    found[id(one)] = one
+        variables = [one for one in found.values() if _tensorflow.is_variable(one)]
+        nodes = [node for program in made for node in _nodes(program.concrete)]
+        changed = len(variables) < len(found) and any(node.op.startswith(CHANGING) for node in nodes)
+        draws = any("seed2" in node.attr for node in nodes)
+        return Touched(tuple(variables), not changed, not changed and not draws)
 
     def _through_xla(self, data: Examples, order: NDArray[np.int32]) -> NDArray[np.int32]:
         """Trains on the whole batches; returns what is left of the order."""
@@ -125,8 +206,7 @@ class Programs:
         """The logs of an evaluation on the first ``data.steps`` batches, or all."""
         size = data.batch_size
         rows = data.n if data.steps is None else min(data.n, data.steps * size)
-        test = functools.partial(_evaluate, self.model, data, self.logs.get("test"))
-        program = self._program("test", data, test, GRAPH_OF_TEST)
+        program = self.evaluation(data)
         if program.any_batch:
             size = max(size, LARGE_BATCH)
         values = program.run((tf.constant(rows), tf.constant(size), *data.tensors), self.found.variables)
@@ -206,6 +286,25 @@ def programs_of_evaluation(model: keras.Model, data: Examples) -> Programs:
     return Programs(weakref.ref(model), fingerprint(model), logs=logs)
 
 
+def touched(model: keras.Model, data: Examples, validation: Examples | None) -> Touched:
+    """What training and evaluation would touch outside the model and its optimizer; traces them, and keeps no trace.
+
+    Raises:
+        NotCompiled: they cannot be traced.
+    """
+    with _tracing():
+        made = Programs(weakref.ref(model), fingerprint(model), logs=_create_variables(model, data))
+    made.training(data)
+    if validation is not None:
+        made.evaluation(validation)
+    return made.touched()
+
+
+def has_own_step(model: keras.Model) -> bool:
+    """Whether the user's ``train_step`` says what an update changes."""
+    return not _is_keras_step(model, "train_step")
+
+
 def create_variables(model: keras.Model, data: Examples) -> None:
     """Builds the model, its optimizer and its metrics, if they are not built."""
     _create_variables(model, data)
@@ -237,6 +336,13 @@ def _is_keras_step(model: keras.Model, name: str) -> bool:
     return getattr(getattr(model, name), "__func__", None) is getattr(keras.Model, name)
 
 
+def _build(model: keras.Model, data: Examples) -> None:
+    """Builds the model for any number of examples, as the trace of ``model.fit`` does; its build configuration says so."""
+    x, _, _ = keras.utils.unpack_x_y_sample_weight(data.batch(*data.tensors))
+    shapes = keras.tree.map_structure(lambda tensor: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype), x)
+    tf.function(lambda inputs: model(inputs, training=False)).get_concrete_function(shapes)
+
+
 def _create_variables(model: keras.Model, data: Examples, kinds: Sequence[str] = ("train", "test")) -> dict[str, Any]:
     """Makes those of the optimizer and the metrics, which TensorFlow would otherwise trace every program a second time for.
 
@@ -246,6 +352,8 @@ def _create_variables(model: keras.Model, data: Examples, kinds: Sequence[str] =
     """
     if all(_is_keras_step(model, f"{kind}_step") for kind in kinds):
         if not model.built or not all(metric.variables for metric in model.metrics):
+            if not model.built:
+                _build(model, data)
             kept = [(variable, variable.numpy()) for variable in model.non_trainable_variables]
             model.test_step(data.batch(*(tensor[:1] for tensor in data.tensors)))
             for variable, value in kept:  # a layer that is random at inference, too, has drawn
