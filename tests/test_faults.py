@@ -656,7 +656,7 @@ def test_a_search_whose_workers_never_start_ends_and_says_so(small_data, tmp_pat
     )
     path = f"import os\nos.environ['PYTHONPATH'] = {str(custom.parent)!r} + ':' + os.environ['PYTHONPATH']\n"
     script.write_text(path + script.read_text())
-    out = run(script, "search", *BUDGET, "--workers", 1, "--data", small_data, status=1)
+    out = run(script, "search", *BUDGET, "--workers", 1, "--data", small_data, status=1, fresh=True)
     assert "no worker can be started: the worker died while it started (SIGABRT)" in out.splitlines()[-1]
 
 
@@ -682,6 +682,12 @@ BUSY = """
                 signal.signal(number, lambda *received, handler=handler: [handler(*received), heard.append(1)])
 
         class Busy(keras.callbacks.Callback):
+            def get_state(self):
+                return None  # it remembers nothing
+
+            def set_state(self, state):
+                pass
+
             def on_epoch_end(self, epoch, logs=None):
                 if kwargs["epochs"] == 3 and here.joinpath("hold").exists():
                     here.joinpath(f"busy {os.getpid()}").touch()
