@@ -142,6 +142,7 @@ class Model:
         ((None, None, 28), (None, None), "digits", ""),
         ([(None, 5), (None, 6)], {"a": (None, 1)}, "digits", ""),
         ((None, 28, 28), (None, 1), "zero", ""),
+        ((None, 28, 28), (None, 2), "zero", "has 2 outputs and the task 'zero' one target"),
         ((None, 8, 8), (None, 10), "digits", "takes 8 x 8 and the images of MNIST, embedded are 28 x 28; expected"),
         ((None, 28, 28, 3), (None, 10), "digits", "takes 28 x 28 x 3"),
         ((None, 784), (None, 10), "digits", "takes 784"),

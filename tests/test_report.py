@@ -563,6 +563,29 @@ def test_an_interrupted_search_is_reported(tmp_path: Path) -> None:
     assert "continues the search, which stopped before its end" in text_of(report_page.write_report(folder))
 
 
+def test_earlier_results_and_every_reading_of_the_test_images_are_said(tmp_path: Path) -> None:
+    folder = fabricate(tmp_path, "single")
+    assert "read by the final evaluation alone" in text_of(report_page.write_report(folder))
+    run = json.loads((folder / "run.json").read_text())
+    before = {"folder": "retrain.old-1", "settings": {}, "changes": ["epochs was 3 and is now 100"]}
+    before["figures"] = [["start", "loss", 0.5], ["tuned", "test_accuracy", 0.875]]
+    run["steps"]["retrain"]["earlier"] = [before]
+    swept = next(name for name in run["steps"] if name.startswith("sweep"))
+    run["steps"][swept]["earlier"] = [
+        {**before, "folder": "sweeps/x.csv.old-1", "figures": [["64", "val_accuracy", 0.75]]},
+        {key: value for key, value in before.items() if key != "figures"},  # of before they were kept
+    ]
+    write_json(folder / "run.json", run)
+    reading = {"when": "2026-01-02T03:04:00+00:00", "why": "retrain", "search": "a", "settings": {}, "data": "b"}
+    (folder / "test-readings.jsonl").write_text(f"{json.dumps(reading)}\n" * 2)
+    text = text_of(report_page.write_report(folder)).replace("\u00a0", " ")
+    assert "An earlier retrain with other settings (epochs was 3 and is now 100), kept in retrain.old-1" in text
+    assert "87.50" in text[text.index("An earlier retrain") :]
+    assert "kept in sweeps/x.csv.old-1: 64 validation accuracy" in text
+    assert text.count("An earlier ") == 3
+    assert "read 2 times, for 1 search: 2026-01-02 03:04 UTC and 2026-01-02 03:04 UTC" in text
+
+
 def test_the_remedy_names_another_results_folder(tmp_path: Path) -> None:
     folder = fabricate(tmp_path, "single", steps="search")
     run = json.loads((folder / "run.json").read_text())

@@ -96,6 +96,30 @@ def test_a_sentence_that_the_numbers_do_not_say_is_named(results):
     assert "Best of all" in wrong(results)["report"]
 
 
+def test_a_page_of_other_code_is_said_to_be_one(results):
+    page = results / "small" / "report.html"
+    page.write_text(page.read_text().replace("<title>", "<title>Older: "))
+    run_json = results / "small" / "run.json"
+    record = json.loads(run_json.read_text())
+    for step in record["steps"].values():
+        step["program"] = "another"
+    run_json.write_text(json.dumps(files.seal(record)))
+    assert wrong(results)["report"].startswith("the code that wrote it is not the code that is here")
+
+
+def test_images_that_are_elsewhere_are_given(results, small_data, tmp_path):
+    run_json = results / "small" / "run.json"
+    record = json.loads(run_json.read_text())
+    record["data"]["given"] = "/nowhere/else.npz"
+    run_json.write_text(json.dumps(files.seal(record)))
+    assert "no such file" in {found.checked: found.wrong for found in verify(results)}["networks on the test images"]
+    assert not {found.checked: found.wrong for found in verify(results, str(small_data))}["networks on the test images"]
+    with np.load(small_data) as kept:
+        np.savez(tmp_path / "other.npz", **{**kept, "y_test": kept["y_test"][::-1]})
+    found = {found.checked: found.wrong for found in verify(results, str(tmp_path / "other.npz"))}
+    assert "are not those of" in found["networks on the test images"]
+
+
 def test_predictions_of_other_labels_are_named(results):
     path = results / "small" / "retrain" / "predictions.npz"
     with np.load(path) as kept:

@@ -262,13 +262,16 @@ def lab_command() -> click.Group:
     @group.command()
     @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
     @click.option("--csv", is_flag=True, help="A line of CSV for each thing that was checked.")
-    def verify(paths: tuple[Path, ...], csv: bool) -> None:
-        """Check results, or hand-ins, against what they record; trains nothing."""
+    @click.option("--data", help="The images, where those that a result names are not here.")
+    def verify(paths: tuple[Path, ...], csv: bool, data: str | None) -> None:
+        """Check results, or hand-ins, against what they record; trains nothing.
+
+        It reads the test images and chooses nothing by them: that reading is not logged."""
         from search.lab.verify import verify
 
         if not csv:
             click.echo(f"Verifying {', '.join(map(str, paths))}")
-        findings = [finding for path in paths for finding in verify(path)]
+        findings = [finding for path in paths for finding in verify(path, data)]
         if csv:
             write = files.spreadsheet_row
             click.echo(write(("source", "exercise", "checked", "reproduced", "differs")))

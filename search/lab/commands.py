@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import statistics
 import time
 from pathlib import Path
 from typing import Any
@@ -502,8 +503,29 @@ def _keep_earlier(session: Session, step: str, settings: dict[str, Any], result:
         session.say(f"{step}: {'; '.join(changes)}; the earlier result is kept in {aside}")
         if recorded["complete"]:
             folder = aside.relative_to(session.folder).as_posix()
-            earlier.append({"folder": folder, "settings": recorded["settings"], "changes": changes})
+            figures_then = _figures_of(step, aside)
+            earlier.append(
+                {"folder": folder, "settings": recorded["settings"], "changes": changes, "figures": figures_then}
+            )
     return earlier
+
+
+def _figures_of(step: str, aside: Path) -> list[list[Any]]:
+    """What the report shows of a result that was set aside: [what, measure, figure] each; none of a damaged one."""
+    try:
+        if step == "retrain":
+            metrics = files.read_json(aside / "metrics.json")
+            measures = ("loss", "test_accuracy")
+            return [[name, measure, metrics[name][measure]] for name in ("start", "tuned") for measure in measures]
+        if step.startswith("sweep"):
+            _, rows = results.read_rows(aside, ("value", "val_accuracy"))
+            groups: dict[str, list[float]] = {}
+            for row in rows:
+                groups.setdefault(row["value"], []).append(float(row["val_accuracy"]))
+            return [[value, "val_accuracy", statistics.fmean(group)] for value, group in groups.items()]
+    except (WorkError, *results.UNREADABLE):
+        pass
+    return []
 
 
 def _as_json(settings: dict[str, Any]) -> Any:

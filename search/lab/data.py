@@ -152,6 +152,11 @@ def misfit(source: Source, task: str, model: Any) -> str:
             f"takes {_product(taken)} and the images of {source.name} are {_product(given)}; expected "
             f"keras.Input(shape={given}) for them, or other images with --data"
         )
+    if task == "zero" and outputs and outputs[-1] not in (None, 1):
+        return (
+            f"has {outputs[-1]} outputs and the task 'zero' one target, label 0 or not; expected one output; end it with "
+            "Dense(1, activation='sigmoid')"
+        )
     if task == "digits" and outputs and outputs[-1] is not None and outputs[-1] < source.classes:
         return (
             f"has {outputs[-1]} outputs and the labels of {source.name} run to {source.classes - 1}; expected at least "

@@ -105,7 +105,7 @@ class Session:
                 from search.workers.in_process import InProcess
 
                 self._workers = InProcess()
-            self._workers.begin(problem(self.exercise, self.source))
+            self._workers.begin(problem(self.exercise, self.source, self._hypermodel()))
         return self._workers
 
     def start(self) -> tuple[Any, dict[str, Any], Any]:
@@ -119,9 +119,11 @@ class Session:
 
         where = self.script.name
         try:
-            hypermodel = self.exercise.hypermodel()
+            hypermodel = self._hypermodel()
             space = spaces.search_space(hypermodel)
             hp, model = build(hypermodel, self.exercise.start, (self.seed,))
+        except RequestError:
+            raise
         except (Exception, SystemExit) as error:  # whatever the exercise's own code raises
             raise RequestError(
                 f"{where}: building the model raised {type(error).__name__}: {first_line(error)}; "
@@ -146,6 +148,16 @@ class Session:
                 raise RequestError(f"{where}: the Exercise asks for a sweep of {name}, which is not in the space")
         self._classes = data.class_names(self.source, self.exercise.task, model)
         return model, dict(hp.values), space
+
+    def _hypermodel(self) -> Any:
+        try:
+            return self.exercise.hypermodel()
+        except (Exception, SystemExit) as error:  # whatever the exercise's own code raises
+            name = self.exercise.hypermodel.__name__
+            raise RequestError(
+                f"{self.script.name}: making {name} raised {type(error).__name__}: {first_line(error)}; "
+                f"expected {name}() to return one"
+            ) from None
 
     def run(self) -> dict[str, Any]:
         """``run.json`` as it stands, checked; a new one where there is none.
@@ -290,8 +302,12 @@ def _command() -> list[str]:
     return sys.argv[1:]
 
 
-def problem(exercise: Exercise, source: data.Source) -> Problem:
-    """What every training of the exercise has in common."""
+def problem(exercise: Exercise, source: data.Source, hypermodel: Any = None) -> Problem:
+    """What every training of the exercise has in common.
+
+    Args:
+        hypermodel: an instance of the exercise's; None makes one.
+    """
     import search.workers.runtime  # noqa: F401
     from search.workers.trial import Problem
 
@@ -300,7 +316,7 @@ def problem(exercise: Exercise, source: data.Source) -> Problem:
     return Problem(
         name=exercise.name,
         data=source.sha256,
-        hypermodel=exercise.hypermodel(),
+        hypermodel=exercise.hypermodel() if hypermodel is None else hypermodel,
         args=(train.x, train.y),
         kwargs={"validation_data": (validation.x, validation.y), "verbose": 0},
         seconds=exercise.trial_seconds,

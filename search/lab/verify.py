@@ -10,17 +10,19 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from search import files, results
+from search import files, provenance, results
 from search.errors import RequestError, WorkError
 from search.lab import data
 
 SET_ASIDE = re.compile(r"\.old-\d+$")
 PICTURES = re.compile(r'data:image/png;base64,[^"]*')  # another version of matplotlib draws other bytes
+NETWORKS = "networks on the test images"
 SAME_OUTPUT = 1e-4  # of a probability; another machine's compiler rounds otherwise
 
 
@@ -34,15 +36,19 @@ class Finding:
     wrong: str = ""
 
 
-def verify(path: Path) -> list[Finding]:
+def verify(path: Path, images: str | None = None) -> list[Finding]:
     """Checks every exercise at ``path``.
 
     Args:
         path: results/<exercise>, a folder of such, or a hand-in's ``.tar.bz2``.
+        images: where the images are, as ``--data`` takes it; None: where ``run.json`` says. Here the test images are read
+            to check figures, and nothing is chosen by them: such a reading is not logged and does not count.
 
     Raises:
         RequestError: there is no exercise's folder at ``path``, or it is no archive.
     """
+    checks = {**CHECKS}
+    checks[NETWORKS] = partial(_networks, images=images)
     with _opened(path) as folder:
         found = [folder] if (folder / "run.json").is_file() else sorted(one.parent for one in folder.rglob("run.json"))
         found = [one for one in found if not any(SET_ASIDE.search(part) for part in one.parts)]
@@ -51,7 +57,7 @@ def verify(path: Path) -> list[Finding]:
         return [
             Finding(path.name, one.name, checked, _answer(check, one))
             for one in found
-            for checked, check in CHECKS.items()
+            for checked, check in checks.items()
         ]
 
 
@@ -180,7 +186,7 @@ def _figures(folder: Path) -> str:
     return "; ".join(wrong)
 
 
-def _networks(folder: Path) -> str:
+def _networks(folder: Path, images: str | None = None) -> str:
     """The saved networks on the test images, against the predictions that were kept."""
     import search.workers.runtime  # noqa: F401, I001
     import keras
@@ -188,9 +194,10 @@ def _networks(folder: Path) -> str:
     from search.lab.retrain import _outputs
 
     about = results.read_record(folder)
-    source = data.load(files.read_json(folder / "run.json")["data"].get("given"))
-    if source.sha256 != about.data["sha256"]:
-        return f"the images of {about.data['source']} are others here"
+    recorded = files.read_json(folder / "run.json")["data"]
+    source = data.load(recorded.get("given") if images is None else images)
+    if (source.sha256, source.test_sha256) != (recorded["sha256"], recorded.get("test_sha256", source.test_sha256)):
+        return f"the images of {source.name} are not those of {about.data['source']}; give those with --data"
     test = data.test_examples(source, data.TASKS[about.task])
     metrics = files.read_json(folder / "retrain" / "metrics.json")
     wrong = []
@@ -216,7 +223,11 @@ def _report(folder: Path) -> str:
     told = PICTURES.sub("", (folder / "report.html").read_text(encoding="utf-8"))
     lines = zip(told.splitlines(), now.splitlines(), strict=False)
     differ = next((f"{a.strip()!r} where the numbers say {b.strip()!r}" for a, b in lines if a != b), "")
-    return differ or ("" if told == now else "the page has another length")
+    differ = differ or ("" if told == now else "the page has another length")
+    code = {step.get("program") for step in results.read_record(folder).steps.values()}
+    if differ and code != {provenance.source_sha256()}:
+        return f"the code that wrote it is not the code that is here, and may be why it differs: {differ}"
+    return differ
 
 
 def _classes(outputs: Any) -> Any:
@@ -229,6 +240,6 @@ CHECKS: dict[str, Callable[[Path], str]] = {
     "proposals, promotions and best": _search,
     "finalists": _finalists,
     "counts and intervals": _figures,
-    "networks on the test images": _networks,
+    NETWORKS: _networks,
     "report": _report,
 }

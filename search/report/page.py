@@ -19,7 +19,18 @@ from search import files
 from search.errors import WorkError
 from search.report import estimators, evidence, figures, plots, sentences
 from search.report.console import describe_domain
-from search.results import Exercise, Finalists, Search, Sweep, Trial, read_exercise, read_project, reading_record
+from search.results import (
+    Exercise,
+    Final,
+    Finalists,
+    Search,
+    Sweep,
+    Trial,
+    read_exercise,
+    read_project,
+    read_test_readings,
+    reading_record,
+)
 
 LAB_ORDER = ("single", "hidden", "multiclass")
 MEASURES = {
@@ -274,6 +285,7 @@ def _view(exercise: Exercise, images: dict[str, str]) -> dict[str, Any]:
         "limits": sentences.not_tested(exercise),
         "images": images,
         "steps": _steps_table(exercise),
+        "earlier": _earlier(exercise),
         "surroundings": _surroundings(exercise),
     }
 
@@ -563,9 +575,39 @@ def _surroundings(exercise: Exercise) -> list[tuple[str, str]]:
     sizes = ", ".join(f"{figures.count(data[split])} {split}" for split in ("train", "validation", "test"))
     rows.append(("data", f"{data['source']}, sha256 {str(data['sha256'])[:FINGERPRINT]}; {sizes} images"))
     if exercise.final is not None:
-        read = _moment(exercise.final.test_set_read)
-        rows.append(("test images", f"read by the final evaluation alone, {read}"))
+        rows.append(("test images", _test_readings(exercise, exercise.final)))
     return rows
+
+
+def _test_readings(exercise: Exercise, final: Final) -> str:
+    """How often the test images were read, by the log where there is one."""
+    logged = read_test_readings(exercise.folder)
+    if len(logged) < 2:
+        return f"read by the final evaluation alone, {_moment(final.test_set_read)}"
+    searches = len({reading["search"] for reading in logged})
+    of = f", for {figures.plural(searches, 'search')}" if searches == 1 else f", for {searches} searches"
+    when = figures.listed([_moment(str(reading["when"])) for reading in logged])
+    return (
+        f"read {len(logged)} times{of}: {when}; whoever chose what to run after the first of them knew its figures, and "
+        "the figures above are then better than on images that nobody has seen"
+    )
+
+
+def _earlier(exercise: Exercise) -> list[str]:
+    """What a retraining or a sweep found before it was repeated with other settings, a sentence each, oldest first."""
+    sentences_ = []
+    for name, step in exercise.steps.items():
+        for before in step.get("earlier") or []:
+            shown = [
+                f"{sentences.NAMES.get(what, figures.value(what))} {figures.words(measure)} {figures.metric(measure, figure)}"
+                for what, measure, figure in before.get("figures", [])
+            ]
+            found = f": {', '.join(shown)}" if shown else ""
+            sentences_.append(
+                f"An earlier {figures.words(name)} with other settings ({'; '.join(map(str, before['changes']))}), kept in "
+                f"{before['folder']}{found}."
+            )
+    return sentences_
 
 
 def _moment(stamp: str) -> str:
