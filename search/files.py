@@ -122,6 +122,11 @@ def seal(value: Mapping[str, Any]) -> dict[str, Any]:
     return {**plain, "sha256": hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()}
 
 
+def is_sealed(value: Mapping[str, Any]) -> bool:
+    """Whether ``value`` is as :func:`seal` left it; a number in it may be NaN, which equals nothing."""
+    return bool(seal(value)["sha256"] == value.get("sha256"))
+
+
 def digests(folder: Path, *paths: Path) -> dict[str, str]:
     """The SHA-256 of each file by its path below ``folder``, for whoever records that it is a result."""
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}

@@ -444,7 +444,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         for path in sorted(Path(self.project_dir).glob("trial_*/trial.json")):
             try:
                 state = json.loads(path.read_text(encoding="utf-8"))
-                whole = files.seal(state) == state
+                whole = files.is_sealed(state)
             except (ValueError, TypeError, AttributeError):
                 state, whole = {}, False
             if whole:
@@ -602,17 +602,29 @@ def _best_epoch() -> type:
 
         def __init__(self, objective: Any, path: str) -> None:
             super().__init__(objective, path)
-            self._kept: tuple[Any, list[Any]] | None = None
+            self.best_weights: list[Any] | None = None
+            self._best_model: Any = None
+
+        def on_train_begin(self, logs: Any = None) -> None:
+            self._best_model = self._best_model or self.model
 
         def _save_model(self) -> None:
-            self._kept = self.model, [_copied(weight) for weight in self.model.weights]
+            self._best_model = self.model
+            self.best_weights = [_copied(weight) for weight in self.model.weights]
+
+        def get_state(self) -> dict[str, Any]:
+            """What belongs to the state of a training that is interrupted."""
+            return {"best_value": float(self.best_value), "best_weights": self.best_weights}
+
+        def set_state(self, state: dict[str, Any]) -> None:
+            self.best_value, self.best_weights = state["best_value"], state["best_weights"]
 
         def write(self) -> None:
-            if self._kept is None:
+            if self.best_weights is None:
                 return
-            model, best = self._kept
+            model = self._best_model
             now = [_copied(weight) for weight in model.weights]
-            for weight, value in zip(model.weights, best, strict=True):
+            for weight, value in zip(model.weights, self.best_weights, strict=True):
                 weight.assign(value)
             model.save_weights(self.filepath)
             for weight, value in zip(model.weights, now, strict=True):

@@ -88,14 +88,18 @@ FACTS = {
     "mirrored": {"models": "1"},
     "visualise": {"cnn": "(10, 10)", "mlp": "(10, 10)"},
 }
-TAKES_MINUTES = {"applications"}
-
+SLOW = (pytest.mark.slow,)
 SIDES = [
     pytest.param("search", "workers=0,", id="search-workers-0"),
     pytest.param("search", "workers=2,", id="search-workers-2"),
-    pytest.param("keras_tuner", "", id="keras_tuner", marks=pytest.mark.slow),
+    pytest.param("keras_tuner", "", id="keras_tuner"),
 ]
-PROGRAMS = [pytest.param(name, marks=pytest.mark.slow if name in TAKES_MINUTES else ()) for name in FACTS]
+IN_EVERY_RUN = (("custom_tuner", "search", "workers=0,"), ("getting_started", "search", "workers=2,"))
+CASES = [
+    pytest.param(name, *side.values, id=f"{side.id}-{name}", marks=() if (name, *side.values) in IN_EVERY_RUN else SLOW)
+    for name in FACTS
+    for side in SIDES
+]
 
 
 def write(name, module, argument, folder):
@@ -141,8 +145,7 @@ def facts(process):
     return dict(re.findall(r"^> ([^:\n]+): (.*)$", output, flags=re.MULTILINE))
 
 
-@pytest.mark.parametrize(("module", "argument"), SIDES)
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize(("name", "module", "argument"), CASES)
 def test_a_guide_works_with_one_import_changed(name, module, argument, tmp_path):
     seen = facts(start(write(name, module, argument, tmp_path)))
     assert seen | FACTS[name] == seen
@@ -195,9 +198,8 @@ def test_a_guide_works_on_a_cluster(tmp_path):
     assert seen | FACTS["distributed_search"] == seen
 
 
-@pytest.mark.parametrize(
-    "module", ["search", pytest.param("keras_tuner", marks=pytest.mark.slow)], ids=["search", "keras_tuner"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["search", "keras_tuner"])
 def test_kerastuners_own_chief_and_workers_work_still(module, tmp_path):
     path = write("chief_and_workers", module, "", tmp_path)
     with socket.socket() as free:

@@ -1,5 +1,6 @@
 """KerasTuner's tuners under one changed import: the same trials wherever they run, whatever interrupts them."""
 
+import copy
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import keras
 import keras_tuner
@@ -290,3 +292,152 @@ def test_a_scope_called_tuner_keeps_its_values(tmp_path):
     assert len({value["tuner/rate"] for value in values}) == 5
     read = read_project(tmp_path / "p")
     assert [trial.hyperparameters for trial in read.trials] == values
+
+
+class Stopping:
+    """Asked after every epoch of a job; true after so many."""
+
+    def __init__(self, after):
+        self.left = after
+
+    def __call__(self):
+        self.left -= 1
+        return self.left == 0
+
+
+def trained(folder, stops, hypermodel=build, executions=1):
+    """The first trial of a search, run until it is not stopped: its outcome and the weights it keeps."""
+    early = keras.callbacks.EarlyStopping("val_loss", patience=3)
+    one = tuner(folder, hypermodel=hypermodel, executions_per_trial=executions)
+    problem = one._problem((), {**FIT, "epochs": 5, "callbacks": [early]})
+    asked = one.oracle.create_trial("tuner0")
+    for after in (*stops, 0):
+        job = one._job(copy.deepcopy(asked), 0)
+        try:
+            outcome = one.run_job(problem, job, Stopping(after))
+        except search.training.Stopped:
+            assert list(folder.rglob("state*.npz"))
+            continue
+        break
+    kept = one._try_build(asked.hyperparameters)
+    kept.load_weights(one._get_checkpoint_fname(asked.trial_id))
+    return outcome, [weight.numpy() for weight in kept.weights]
+
+
+@pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer")
+def test_a_trial_interrupted_after_any_epoch_ends_as_one_left_alone_its_best_weights_included(tmp_path):
+    def falling(hp):  # the best epoch is not the last
+        model = build(hp)
+        rate = keras.optimizers.schedules.PiecewiseConstantDecay([14, 21], [0.02, -0.5, 0.001])
+        model.compile(keras.optimizers.SGD(rate), "mse")
+        return model
+
+    alone, weights = trained(tmp_path / "alone", (), falling)
+    losses = alone.history["val_loss"]
+    assert len(losses) == 5 > np.argmin(losses) + 1
+    for stops in [(1,), (2,), (3,), (4,), (1, 1, 1, 1)]:
+        outcome, kept = trained(tmp_path / "-".join(map(str, stops)), stops, falling)
+        assert outcome.history == alone.history
+        assert outcome.trial.metrics.get_config() == alone.trial.metrics.get_config()
+        assert len(outcome.epoch_seconds) == 5 - sum(stops)  # what was trained is not trained again
+        for one, other in zip(kept, weights, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer")
+def test_executions_interrupted_end_as_those_left_alone(tmp_path):
+    alone, weights = trained(tmp_path / "alone", (), executions=2)
+    first, second = alone.executions
+    assert first != second
+    outcome, kept = trained(tmp_path / "stopped", (7,), executions=2)
+    assert outcome.executions == alone.executions
+    for one, other in zip(kept, weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+class Ending(search.HyperModel):
+    """Its rate is beyond all bounds after so many epochs."""
+
+    def build(self, hp):
+        hp.Int("unused", 0, 99)
+        model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
+        rate = keras.optimizers.schedules.PiecewiseConstantDecay([hp.Choice("good", [0, 2]) * 7], [1e-3, 1e30])
+        model.compile(keras.optimizers.SGD(rate), "mse")
+        return model
+
+
+@pytest.mark.filterwarnings("ignore:All-NaN")
+def test_a_trial_is_scored_on_the_epochs_before_it_diverged_and_one_without_them_is_not(tmp_path):
+    first = [{"good": 2}, {"good": 0}]
+    for seed in (0, 0):  # the second time from the files
+        one = tuner(tmp_path, hypermodel=Ending(), max_trials=2, first=first, max_retries_per_trial=1, seed=seed)
+        one.search(**FIT, epochs=4)
+        good, bad = one.results
+        assert good["status"] == "COMPLETED"
+        assert good["best_step"] <= 1
+        (history,) = good["history"]
+        assert len(history["loss"]) == 4
+        assert not np.isfinite(history["loss"][-1])
+        assert good["score"] == min(history["val_loss"][:2])
+        assert bad["status"] == "FAILED"
+
+
+class Own(search.RandomSearch):
+    """A tuner with everything overridden that KerasTuner's guides override."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.hooks = []
+
+    def on_trial_begin(self, trial):
+        super().on_trial_begin(trial)
+        self.hooks.append(f"begin {trial.trial_id}")
+
+    def on_trial_end(self, trial):
+        super().on_trial_end(trial)
+        self.hooks.append(f"end {trial.trial_id}")
+
+    def on_epoch_end(self, trial, model, epoch, logs=None):
+        assert model.built
+        Path(self.project_dir, f"epoch-{trial.trial_id}-{epoch}").write_text(str(logs["val_loss"]))
+
+    def run_trial(self, trial, *args, **kwargs):
+        kwargs["batch_size"] = trial.hyperparameters.Choice("batch", [20, 40, 80])
+        return super().run_trial(trial, *args, **kwargs)
+
+
+@pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer")
+def test_two_workers_do_what_none_does_with_everything_at_once(tmp_path, capsys):
+    def dynamic(hp):
+        layers = [keras.layers.Dense(hp.Int(f"units_{k}", 2, 8), "relu") for k in range(hp.Int("layers", 1, 3))]
+        model = keras.Sequential([keras.Input((8,)), *layers, keras.layers.Dense(1, "sigmoid")])
+        model.compile(keras.optimizers.Adam(hp.Float("rate", 1e-3, 1e-1, sampling="log")), "binary_crossentropy")
+        return model
+
+    ends = []
+    for workers in (0, 2):
+        one = Own(
+            dynamic,
+            objective="val_loss",
+            max_trials=4,
+            executions_per_trial=2,
+            seed=0,
+            workers=workers,
+            directory=str(tmp_path / str(workers)),
+            project_name="p",
+        )
+        one.search(**FIT, epochs=2)
+        assert sorted(one.hooks) == sorted(f"{what} {k}" for what in ("begin", "end") for k in range(4))
+        assert len(list(Path(one.project_dir).glob("epoch-*"))) == 8
+        ends.append(found(one))
+    assert ends[0] == ends[1]
+    rows = one.results
+    assert all(len(row["history"]) == 2 and row["status"] == "COMPLETED" for row in rows)
+    assert len({row["hyperparameters"]["batch"] for row in rows}) > 1
+    for row in rows:  # the mean over executions of their best epochs
+        assert row["score"] == pytest.approx(np.mean([min(history["val_loss"]) for history in row["history"]]))
+    assert "<td>" in one._repr_html_()
+    assert "units 0 = " in one.report().read_text(encoding="utf-8")
+    frame = pytest.importorskip("pandas") and one.results_frame()
+    assert list(frame["trial_id"]) == ["0", "1", "2", "3"]
+    assert list(frame["hp.rate"]) == [row["hyperparameters"]["rate"] for row in rows]

@@ -200,7 +200,7 @@ class Session:
         trial = self.folder / "search" / f"trial_{best.trial_id}" / "trial.json"
         try:
             state = json.loads(trial.read_text(encoding="utf-8"))
-            sealed = files.seal(state) == state
+            sealed = files.is_sealed(state)
             values = spaces.own_values(state["hyperparameters"]["values"])
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return  # damaged: the search will say so

@@ -287,7 +287,8 @@ class _Training:
         following = self.following
         assert following is not None
         ends_on_nan = any(type(callback) is keras.callbacks.TerminateOnNaN for callback in self.callbacks.callbacks)
-        _require_finite(logs, epoch, ends_on_nan)
+        if following.plan.diverges and not ends_on_nan:
+            _require_finite(logs, epoch)
         record = following.record
         record.epoch_seconds.append(seconds)
         record.history.clear()
@@ -419,9 +420,9 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _require_finite(logs: dict[str, Any], epoch: int, ends_on_nan: bool) -> None:
+def _require_finite(logs: dict[str, Any], epoch: int) -> None:
     loss = logs.get("loss", 0.0)
-    if not ends_on_nan and isinstance(loss, float) and not math.isfinite(loss):
+    if isinstance(loss, float) and not math.isfinite(loss):
         raise Diverged(f"diverged: the loss is {loss} after epoch {epoch + 1}")
 
 
@@ -578,7 +579,8 @@ class _Follower(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         logs = logs or {}
-        _require_finite(logs, epoch, ends_on_nan=self.model.stop_training)
+        if self.following.plan.diverges and not self.model.stop_training:
+            _require_finite(logs, epoch)
         record = self.following.record
         record.epoch_seconds.append(time.monotonic() - self.began)
         for metric, value in logs.items():

@@ -37,6 +37,7 @@ class TrainingPlan:
             a stretch is compiled depends on them alone, so the result does not depend on where it was interrupted.
         xla_break_even: what XLA asks for on this machine, see :func:`search.training.xla.measured_break_even`; None
             for the usual.
+        diverges: whether a loss that is no number ends the training with :class:`Diverged`; Keras trains on.
         stopping: asked after every epoch; true saves the state and raises :class:`Stopped`.
     """
 
@@ -46,6 +47,7 @@ class TrainingPlan:
     resume_from: Path | None = None
     milestones: tuple[int, ...] | None = None
     xla_break_even: float | None = None
+    diverges: bool = True
     stopping: Callable[[], bool] = _never
 
 
@@ -103,7 +105,7 @@ def planned(plan: TrainingPlan) -> Iterator[Record]:
 
     Raises (from the ``model.fit`` inside):
         Stopped: ``plan.stopping()`` became true.
-        Diverged: the loss is not finite after an epoch.
+        Diverged: the loss is not finite after an epoch, and ``plan.diverges``.
         OSError: the state cannot be written.
     """
     following = Following(plan, Record())

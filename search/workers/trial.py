@@ -87,6 +87,7 @@ class Job:
             resume_from=None if self.resume_from is None else _of_execution(self.resume_from, execution),
             milestones=self.milestones,
             xla_break_even=self.xla_break_even,
+            diverges=problem.tuner is None,  # KerasTuner's tuners score the epochs before
             stopping=stopping,
         )
 
