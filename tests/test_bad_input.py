@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from search.lab import data
 from tests.conftest import COMMANDS, LONG, NEURON, ROOT, write_exercise
 from tests.preloaded import Preloaded
 
@@ -341,6 +342,9 @@ RUN = {
         }
     },
 }
+MNIST = data.load()
+OF_MNIST = {**RUN, "steps": {"search": {**RUN["steps"]["search"], "settings": {"seed": 0, "data": MNIST.sha256}}}}
+OF_MNIST["steps"]["search"]["settings"]["test_data"] = MNIST.test_sha256
 TRIALS = """\
 trial_id,status,bracket,round,promoted_from,initial_epoch,epochs,hp.batch_size,hp.learning_rate,best_epoch,val_accuracy,val_loss,accuracy,loss,seconds,message
 0000,COMPLETED,1,0,,0,1,16,0.1,1,0.98,0.07,0.97,0.08,0.5,
@@ -397,7 +401,7 @@ DAMAGE = [
     ("run.json", "without objective", without(RUN, "exercise", "objective"), [SUMMARY, REPORT]),
     ("run.json", "direction unknown", with_(RUN, "exercise", "direction", "up"), [SUMMARY, REPORT]),
     ("run.json", "seconds a word", with_(RUN, "steps", "search", "seconds", "long"), [SUMMARY]),
-    ("run.json", "break-even a word", with_(RUN, "steps", "search", "xla_break_even", "far"), [RETRAIN]),
+    ("run.json", "break-even a word", with_(OF_MNIST, "steps", "search", "xla_break_even", "far"), [RETRAIN]),
     ("run.json", "a folder", None, [SEARCH, SUMMARY, REPORT]),
     ("trials.csv", "empty", "", [SUMMARY, REPORT]),
     ("trials.csv", "a row cut short", TRIALS[:-30], [SUMMARY, REPORT]),

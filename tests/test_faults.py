@@ -770,7 +770,7 @@ def test_a_free_worker_takes_the_oldest_job_whose_program_it_has(monkeypatch, ne
         def alive(self):
             return True
 
-        def run(self, job, *_):
+        def run(self, sent, job, *_):
             ran[self].append(job.name)
             may_end[job.name].wait(LONG)
             return Outcome(True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -166,7 +167,7 @@ class Session:
             WorkError: it is damaged.
         """
         path = self.folder / "run.json"
-        if not path.exists():
+        if not os.path.exists(path):  # false too for a name that is too long
             return {"format": 1, "steps": {}}
         for name, step in folders.read_record(self.folder).steps.items():
             for entry, kind in RECORDED.items():
