@@ -551,6 +551,13 @@ for kind in kinds:
 """
 
 
+def ending(state):
+    """Every array of a state, to the bit, and its whole history; not which call of ``fit`` came there."""
+    with np.load(state) as archive:
+        arrays = {name: archive[name].tobytes() for name in archive.files if name != "header"}
+    return arrays, header(state)["history"], header(state)["identity"]
+
+
 def test_every_optimizer_goes_on_in_another_process_bit_for_bit(small_data, tmp_path):
     import search_hidden
     import search_multiclass
@@ -577,7 +584,7 @@ def test_every_optimizer_goes_on_in_another_process_bit_for_bit(small_data, tmp_
     end(train("continued", 3))
     end(through)
     for kind in kinds:
-        one, other = ((tmp_path / folder / kind / "3.npz").read_bytes() for folder in ("continued", "through"))
+        one, other = (ending(tmp_path / folder / kind / "3.npz") for folder in ("continued", "through"))
         assert one == other, kind
         state = header(tmp_path / "through" / kind / "3.npz")
         assert len(state["history"]["loss"]) == 3
