@@ -137,8 +137,8 @@ def test_a_configuration_that_fails_is_marked_and_the_search_goes_on(tmp_path, s
     script.write_text(text.replace("keras.layers.Flatten()", "keras.layers.Rescaling(1 / 255), keras.layers.Flatten()"))
     run(script, "search", "--tuner", "random", "--trials", 12, "--max-epochs", 1, "--data", small_data)
     rows = trials(tmp_path / "results")
-    messages = {row["kind"]: row["message"] for row in rows}
-    assert {row["kind"]: row["status"] for row in rows} == {
+    messages = {row["hp.kind"]: row["message"] for row in rows}
+    assert {row["hp.kind"]: row["status"] for row in rows} == {
         "fine": "COMPLETED",
         "raises": "FAILED",
         "diverges": "FAILED",
@@ -171,11 +171,11 @@ def test_a_worker_that_dies_is_replaced_and_the_trial_marked_after_its_retries(t
     script.write_text(script.read_text().replace('sweeps=("batch_size",)', "sweeps=()"))
     run(script, "search", "--tuner", "random", "--trials", 6, "--max-epochs", 1, "--data", small_data)
     rows = trials(tmp_path / "results")
-    assert {row["kind"]: row["status"] for row in rows} == {"fine": "COMPLETED", "killed": "FAILED"}
+    assert {row["hp.kind"]: row["status"] for row in rows} == {"fine": "COMPLETED", "killed": "FAILED"}
     assert all(
         row["message"] == "the worker died (SIGKILL, as when memory runs out), 3 times"
         for row in rows
-        if row["kind"] == "killed"
+        if row["hp.kind"] == "killed"
     )
 
 
@@ -187,7 +187,7 @@ def test_damaged_files_of_a_search_are_made_again(left_alone, tmp_path, small_da
     path = mine / "small" / "run.json"
     state = json.loads(path.read_text())
     state["steps"]["search"]["complete"] = False
-    path.write_text(json.dumps(state))
+    path.write_text(json.dumps(files.seal(state)))
     for victim, damage in [("trial_0001/trial.json", "{"), ("trial_0002/state.npz", "no archive")]:
         (mine / "small" / "search" / victim).write_text(damage)
     (mine / "small" / "search" / "trial_0002" / "trial.json").unlink()

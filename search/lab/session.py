@@ -50,7 +50,7 @@ class Session:
         self.folder = self.results / self.exercise.name
         self.seed: int = self.given_seed or 0
         self.source: data.Source
-        self._classes: tuple[str, ...]
+        self._classes: tuple[str, ...] = ()  # known once the model is built; before that the record has them
         self._workers: Workers | None = None
 
     @contextlib.contextmanager
@@ -219,7 +219,7 @@ class Session:
             "title": self.exercise.title,
             "question": self.exercise.question,
             "task": self.exercise.task,
-            "classes": list(self._classes),
+            "classes": list(self._classes) or run["exercise"]["classes"],
             "objective": self.exercise.objective,
             "direction": self.exercise.direction,
             "start": dict(start),
