@@ -151,6 +151,8 @@ class Session:
         return model, dict(hp.values), space
 
     def _hypermodel(self) -> Any:
+        import search.workers.runtime  # noqa: F401  (before KerasTuner, which imports TensorFlow)
+
         try:
             return self.exercise.hypermodel()
         except (Exception, SystemExit) as error:  # whatever the exercise's own code raises
