@@ -218,7 +218,9 @@ def test_an_unreachable_cluster_is_one_line(neuron, small_data, scheme, port):
             server.listen()
         address = f"{scheme}127.0.0.1:{server.getsockname()[1]}"
         out = run(neuron, *BUDGET, "--cluster", address, "--data", small_data, status=2)
-    assert out.partition("\n")[2].lstrip() == (
+    first, _, out = out.partition("\n")
+    assert first.startswith("Small: search, in ")
+    assert out.lstrip("\n") == (
         f"error: --cluster {address} cannot be used (no Ray answered within 5 s); start it with `ray start`, see docs/cluster.md\n"
     )
 
