@@ -203,10 +203,9 @@ def test_a_node_with_other_versions_is_named():
 def test_a_missing_ray_is_one_line(neuron, small_data, tmp_path, monkeypatch):
     (tmp_path / "ray.py").write_text("raise ImportError('no ray')")  # beside the script, so found first
     out = run(neuron, *BUDGET, "--cluster", "local", "--data", small_data, status=2)
-    assert (
-        out.partition("\n")[2].lstrip()
-        == 'error: --cluster needs ray; install it with: pip install "keras-lab-search[cluster]"\n'
-    )
+    first, _, out = out.partition("\n")
+    assert first.startswith("Small: search, in ")
+    assert out.lstrip("\n") == 'error: --cluster needs ray; install it with: pip install "keras-lab-search[cluster]"\n'
 
 
 @pytest.mark.parametrize(("scheme", "port"), [("", "closed"), ("ray://", "something else")])
