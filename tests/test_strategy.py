@@ -6,7 +6,7 @@ import random
 import keras_tuner
 import pytest
 
-from search.oracles import hyperband, random_search
+from search.oracles import grid_search, hyperband, random_search
 from search.oracles.space import own_values
 
 ACCURACY = keras_tuner.Objective("val_accuracy", "max")
@@ -240,3 +240,48 @@ def test_what_is_known_to_serve_is_tried_first_once_and_with_the_defaults_of_the
         tried = [own_values(oracle.trials[name].hyperparameters.values) for name in sorted(oracle.trials)]
         assert tried[:2] == expected
         assert tried[2] not in expected
+
+
+def grid(folder):
+    oracle = grid_search.GridSearchOracle(
+        objective=ACCURACY, hyperparameters=keras_tuner.HyperParameters(), max_consecutive_failed_trials=None
+    )
+    oracle._set_project_dir(str(folder), "search")
+    oracle.hyperparameters.Boolean("first")
+    return oracle
+
+
+def declare_in_fit(hp):
+    """A space that a trial alone declares, with what hangs on another's value: 2 x (2 + 2) combinations."""
+    second = hp.Boolean("second")
+    with hp.conditional_scope("second", [True]):
+        if second:
+            hp.Choice("third", [1, 2])
+    with hp.conditional_scope("second", [False]):
+        if not second:
+            hp.Choice("fourth", [3, 4])
+
+
+def run_grid(oracle, workers, luck):
+    running = []
+    while True:
+        for slot in range(workers):
+            if f"w{slot}" not in oracle.ongoing_trials:
+                trial = oracle.create_trial(f"w{slot}")
+                if trial.status != "RUNNING":
+                    break
+                running.append(trial)
+        if not running:
+            return oracle
+        trial = running.pop(luck.randrange(len(running)))
+        declare_in_fit(trial.hyperparameters)
+        end(oracle, trial, score_of(trial))
+
+
+def test_a_grid_holds_what_trials_declare_each_combination_once_whatever_the_workers(tmp_path):
+    expected = record(run_grid(grid(tmp_path / "one"), 1, random.Random(0)))
+    combinations = [tuple(sorted(values.items())) for values in expected.values()]
+    assert len(combinations) == len(set(combinations)) == 2 * (2 + 2)
+    for attempt in range(20):
+        oracle = run_grid(grid(tmp_path / f"{attempt}"), 1 + attempt % 4, random.Random(attempt))
+        assert record(oracle) == expected

@@ -97,20 +97,25 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]
         if not all(self.trials[earlier].status in ENDED for earlier in waited_for):
             return {"status": "IDLE"}
         self._absorb(max(visible, len(waited_for)))
-        response = self._proposed(trial_id, self.start_order[self._absorbed :] if self.hides else [])
-        if response["status"] == "RUNNING" or self._absorbed == index:
-            return response
-        if self.ongoing_trials or self._retry_queue:
-            return {"status": "IDLE"}
-        self._absorb(index)
-        return self._proposed(trial_id, [])
+        response = self._proposed(trial_id)
+        while response["status"] != "RUNNING" and self._absorbed < index:
+            if not self._next_is_known():
+                return {"status": "IDLE"}
+            self._absorb(self._absorbed + 1)
+            response = self._proposed(trial_id)
+        return response
+
+    def _next_is_known(self) -> bool:
+        """Whether, where nothing is left to try, one more trial can be learned from: all have ended."""
+        return not (self.ongoing_trials or self._retry_queue)
 
     def _propose(self, trial_id: str) -> dict[str, Any]:
         response: dict[str, Any] = super().populate_space(trial_id)
         return response
 
-    def _proposed(self, trial_id: str, hidden: list[str]) -> dict[str, Any]:
+    def _proposed(self, trial_id: str) -> dict[str, Any]:
         trials, ongoing = self.trials, self.ongoing_trials
+        hidden = self.start_order[self._absorbed :] if self.hides else []
         unseen = {name: self._started[name] for name in hidden if name in self._started}
         self.trials, self.ongoing_trials = {**trials, **unseen}, {**ongoing, **unseen}
         self._proposing = True
@@ -132,7 +137,7 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]
         while self._absorbed < count:
             trial_id = self.start_order[self._absorbed]
             self._absorbed += 1
-            self.hyperparameters.merge(self._found.pop(trial_id, []))
+            self.hyperparameters.merge(self._found.pop(trial_id, []), overwrite=False)
             super()._record_values(self.trials[trial_id])
             self._on_absorbed(trial_id)
 
@@ -144,7 +149,7 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]
         space = super().get_space()
         if not self._proposing:
             for found in self._found.values():
-                space.merge(found)
+                space.merge(found, overwrite=False)
         return space
 
     # Telling

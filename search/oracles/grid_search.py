@@ -6,7 +6,7 @@ from typing import Any
 
 import keras_tuner
 
-from search.oracles.base import SeededOracle
+from search.oracles.base import ENDED, SeededOracle
 
 
 class GridSearchOracle(SeededOracle, keras_tuner.oracles.GridSearchOracle):  # type: ignore[misc]
@@ -21,6 +21,20 @@ class GridSearchOracle(SeededOracle, keras_tuner.oracles.GridSearchOracle):  # t
 
     def _on_absorbed(self, trial_id: str) -> None:
         self._populate_next.append(trial_id)  # which may have declared a hyper-parameter
+
+    def _next_is_known(self) -> bool:
+        """See :class:`SeededOracle`; the end of the oldest trial is enough, whatever the younger ones do."""
+        return self.trials[self.start_order[self._absorbed]].status in ENDED
+
+    # A trial that was asked for before another declared a hyper-parameter has no value of it: it will run with the default.
+
+    def _get_next_combination(self, values: dict[str, Any]) -> dict[str, Any] | None:
+        combination: dict[str, Any] | None = super()._get_next_combination(self._filled(values))
+        return combination
+
+    def _compare(self, a: dict[str, Any], b: dict[str, Any]) -> int:
+        order: int = super()._compare(self._filled(a), self._filled(b))
+        return order
 
     @keras_tuner.synchronized  # type: ignore[untyped-decorator]
     def end_trial(self, trial: Any) -> None:
