@@ -356,6 +356,8 @@ def _known(state: Any, objective: str) -> Known:
     completed = {"COMPLETED": True, "FAILED": False}[trial.status]
     if completed and (not history.get(objective) or len({len(values) for values in history.values()}) != 1):
         raise ValueError(f"{objective} is not there for every epoch")
+    if not all(isinstance(hp.name, str) for hp in trial.hyperparameters.space):
+        raise TypeError("a hyper-parameter's name is no text")
     if not isinstance(trial.message, str | None):
         raise TypeError(f"its message is {trial.message!r}")
     return Known(

@@ -274,9 +274,7 @@ def test_it_searches_all_the_same(how, tmp_path, small_data):
 @pytest.mark.parametrize("after", ["the first line", "a trial"])
 def test_interrupted_it_says_how_to_go_on_in_one_line(times, after, tmp_path, small_data):
     script = write_exercise(tmp_path, NEURON)
-    process = command(
-        script, "search", "--max-epochs", "9", "--workers", "1", "--data", small_data, fresh=True, bufsize=1
-    )
+    process = command(script, "search", "--max-epochs", "9", "--workers", "1", "--data", small_data, fresh=True)
     for line in process.stdout:
         if after == "the first line" or line.startswith("[1/"):
             break

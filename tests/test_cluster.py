@@ -234,5 +234,5 @@ def test_an_unreachable_cluster_is_one_line(neuron, small_data, scheme, port):
 )
 def test_a_wrong_request_is_one_line(neuron, small_data, arguments, said):
     out = run(neuron, "search", *arguments, "--data", small_data, status=2)
-    assert out.startswith(f"error: {said}")
+    assert out.splitlines()[-1].startswith(f"error: {said}")
     assert out.count("\n") == 1

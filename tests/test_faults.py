@@ -859,7 +859,7 @@ import ctypes, os, resource, signal, sys, time
 import multiprocessing
 from pathlib import Path
 
-import search.workers.trial
+import search.training.fit
 
 search.training.fit.SECONDS_BETWEEN_STATES = 0  # a state an epoch
 HERE = Path(__file__).parent
