@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Files of tests run side by side, one a core.
+SIDE_BY_SIDE := --numprocesses auto --dist loadfile
 
 .PHONY: lab test slow check compat clean
 
@@ -14,10 +16,10 @@ lab: $(VENV)/ready
 	$(BIN)/python -m search report
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 slow: $(VENV)/ready
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow $(SIDE_BY_SIDE)
 
 check: $(VENV)/ready
 	$(BIN)/ruff check

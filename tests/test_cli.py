@@ -248,7 +248,9 @@ def test_more_workers_than_files_may_be_open(tmp_path):
     in_one_line(process, 2, "--workers 4", "ulimit -n")
 
 
-@pytest.mark.parametrize("how", ["a long TMPDIR", "-O -W error", "stderr closed"])
+@pytest.mark.parametrize(
+    "how", ["stderr closed", *(pytest.param(how, marks=pytest.mark.slow) for how in ("a long TMPDIR", "-O -W error"))]
+)
 def test_it_searches_all_the_same(how, tmp_path, small_data):
     script = write_exercise(tmp_path, NEURON)
     environment = {}

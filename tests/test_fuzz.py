@@ -1,6 +1,6 @@
 """Mutated files: whatever a file holds, the answer is one of our two errors in one line, or a result that it does not harm.
 
-``FUZZ_EXAMPLES=10000 python -m pytest tests/test_fuzz.py`` tries more than the 800 of every day, which take most of a minute.
+``FUZZ_EXAMPLES=10000 python -m pytest tests/test_fuzz.py`` tries more than the 200 of every day, which are the same each time.
 """
 
 import copy
@@ -26,8 +26,9 @@ from search.training import checkpoint
 from search.workers.trial import Outcome
 from tests.test_bad_input import BEST, RUN, TRIALS
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "800"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "200"))
 fuzz = settings(
+    derandomize="FUZZ_EXAMPLES" not in os.environ,  # the same every day
     max_examples=EXAMPLES,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -94,7 +94,7 @@ SIDES = [
     pytest.param("search", "workers=2,", id="search-workers-2"),
     pytest.param("keras_tuner", "", id="keras_tuner"),
 ]
-IN_EVERY_RUN = (("custom_tuner", "search", "workers=0,"), ("getting_started", "search", "workers=2,"))
+IN_EVERY_RUN = (("getting_started", "search", "workers=2,"),)
 CASES = [
     pytest.param(name, *side.values, id=f"{side.id}-{name}", marks=() if (name, *side.values) in IN_EVERY_RUN else SLOW)
     for name in FACTS

@@ -440,6 +440,13 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return results
 
 
+@pytest.fixture(autouse=True)
+def blank_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plots are made and not drawn, which takes most of a page's time, but where a test is about pictures."""
+    if request.node.name not in ("test_plots_are_written_and_named", "test_same_results_give_the_same_bytes"):
+        monkeypatch.setattr(plots, "png", lambda figure: b"no picture")
+
+
 def text_of(page: Path) -> str:
     """A page's text as a reader sees it: no markup, entities resolved, white space as single spaces."""
     content = re.sub(r"<style>.*?</style>", "", page.read_text(encoding="utf-8"), flags=re.S)

@@ -38,7 +38,10 @@ def forgotten():
     program._shared.clear()
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize(
+    "optimizer",
+    [name if name in ("adam", "sgd") else pytest.param(name, marks=pytest.mark.slow) for name in OPTIMIZERS],
+)
 def test_every_optimizer_ends_where_model_fit_does_as_a_graph_and_through_xla(optimizer, monkeypatch):
     theirs = trained(keras.Model.fit, lambda: network(optimizer), X, CLASS)
     for break_even in (xla.NEVER, 0.0):

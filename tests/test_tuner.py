@@ -226,6 +226,7 @@ def start(folder, workers):
     )
 
 
+@pytest.mark.slow
 def test_a_script_without_a_guard_that_is_killed_ends_as_one_left_alone(tmp_path):
     alone = start(tmp_path / "alone", 2)
     printed = json.loads(alone.communicate(timeout=600)[0].splitlines()[-1])

@@ -1,10 +1,11 @@
-"""Every private name of TensorFlow and Keras that training uses. ``tests/test_training_private.py`` says what to mend."""
+"""Every private name of TensorFlow and Keras that training uses. ``tests/test_private_names.py`` says what to mend."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 import random
+import re
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ import tensorflow as tf
 from keras.src.trainers.data_adapters import array_data_adapter, array_slicing
 from tensorflow.python.eager import context
 from tensorflow.python.framework import ops
+from tensorflow.python.trackable import data_structures
 
 SEEDINGS_BETWEEN_FORGETTING = 50  # of TensorFlow's kernels; those of a new structure's trial take some 0.5 MB
 
@@ -175,3 +177,21 @@ def is_called_in_training(layer: keras.Layer) -> bool:
         for node in layer._inbound_nodes
         for argument in (*node.arguments.args, *node.arguments.kwargs.values())
     )
+
+
+def excluded_from_weight_decay(optimizer: keras.optimizers.Optimizer, excluded: Any) -> tuple[bool, ...]:
+    """Which of the optimizer's variables are spared: by a pattern of their names, or as a set of variables (or None)."""
+    variables = optimizer._trainable_variables
+    if isinstance(excluded, (str, re.Pattern)):
+        return tuple(bool(re.search(excluded, variable.name)) for variable in variables)
+    return tuple(optimizer._var_key(variable) in (excluded or ()) for variable in variables)
+
+
+def is_tracking_wrapper(node: Any) -> bool:
+    """Whether TensorFlow put it around a list, a dictionary or a tuple that was set on an object of its."""
+    return type(node).__module__ == data_structures.__name__ and hasattr(node, "__len__")
+
+
+def profiles(callback: keras.callbacks.TensorBoard) -> bool:
+    """Whether it traces batches for the profiler."""
+    return bool(callback._should_trace)

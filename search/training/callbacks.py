@@ -42,7 +42,7 @@ def _serves_epochs(callback: Any) -> bool:
         return bool(callback.save_freq == "epoch")
     if kind is K.TensorBoard:
         per_step = callback.update_freq != "epoch" or getattr(callback, "write_steps_per_second", False)
-        return not per_step and not callback._should_trace
+        return not per_step and not _tensorflow.profiles(callback)
     if is_tuner_callback(callback):
         return not any(_is_overridden(callback.tuner, hook) for hook in ("on_batch_begin", "on_batch_end"))
     return kind in (K.TerminateOnNaN, K.ProgbarLogger)

@@ -22,6 +22,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from search.training import _tensorflow
+
 ATOMS = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis))
 
 # Attributes that no step reads: bookkeeping of TensorFlow's and Keras's checkpoints, constructors' arguments kept for
@@ -35,7 +37,6 @@ SKIPPED = frozenset(
         "_tracked",
         "_path",
         "_parent_path",
-        "_obj_reference_counts_dict",
         "_saved_model_inputs_spec",
         "_saved_model_arg_spec",
         "train_function",
@@ -182,7 +183,7 @@ class _Walk:
             self._add_variable(node)
         elif isinstance(node, type):
             self._add_class(node)
-        elif isinstance(node, (dict, list, tuple, set, frozenset)) or _is_wrapper(node):
+        elif isinstance(node, (dict, list, tuple, set, frozenset)) or _tensorflow.is_tracking_wrapper(node):
             self._add_container(node)
         elif isinstance(node, (np.ndarray, np.generic, tf.Tensor)):
             self._add_array(node)
@@ -219,18 +220,10 @@ class _Walk:
                 continue
             self.tokens.append(name)
             if name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
-                self._add_excluded(node, value)
+                self.tokens.append(_tensorflow.excluded_from_weight_decay(node, value))
             else:
                 self.add(value)
         self.tokens.append("end")
-
-    def _add_excluded(self, optimizer: Any, spared: Any) -> None:
-        """Variables by identity, or by a pattern of their names: which of the optimizer's they are."""
-        variables = optimizer._trainable_variables
-        if isinstance(spared, (str, re.Pattern)):
-            self.tokens.append(tuple(bool(re.search(spared, variable.name)) for variable in variables))
-        else:
-            self.tokens.append(tuple(optimizer._var_key(variable) in (spared or ()) for variable in variables))
 
     def _name(self, node: Any, attributes: dict[str, Any]) -> None:
         """Remembers a name that Keras numbered, which is then the same as that of the other model."""
@@ -341,11 +334,6 @@ def _is_keras_wrapper(value: Any, node: Any, name: str) -> bool:
 @functools.cache
 def _reference_layer() -> Any:
     return keras.layers.Identity()
-
-
-def _is_wrapper(node: Any) -> bool:
-    """Whether TensorFlow put it around a list, a dictionary or a tuple that was set on an object of its."""
-    return type(node).__module__ == "tensorflow.python.trackable.data_structures" and hasattr(node, "__len__")
 
 
 def _container_kind(node: Any) -> Any:
