@@ -42,25 +42,31 @@ def chosen(search: Search, start: Mapping[str, Any], count: int) -> list[Finalis
     return best if starting in best else [*best, starting]
 
 
-def winner(scores: ArrayLike, costs: Sequence[tuple[float, float]]) -> tuple[int, list[int]]:
-    """Who wins: of those that are not told apart from the best mean, the cheapest.
+def winner(scores: ArrayLike, weights: Sequence[int]) -> tuple[int, list[int]]:
+    """Who wins: of those within one standard error of the best mean, the one with the fewest weights.
+
+    The rule of one standard error, that of the difference of two means over the same seeds (randomised blocks). Source:
+    Breiman et al., Classification and Regression Trees, 1984, section 3.4.3.
 
     Args:
         scores: (finalists, seeds), larger is better; NaN for a training that failed, whose finalist then cannot win.
-        costs: of each, compared in this order: weights, seconds.
+        weights: how many each has.
 
     Returns:
-        The winner, and all that are not told apart from the best mean, the best first. One seed tells nothing of the
-        noise: the best then wins alone.
+        The winner, and all within one standard error, the best mean first. Of equally many weights the best mean wins.
+        One seed tells nothing of the noise: the best then wins alone.
 
     Raises:
         ValueError: every finalist failed in some seed.
     """
-    compared = estimators.compare_blocks(scores)
+    table = np.asarray(scores, float)
+    compared = estimators.compare_blocks(table)
     if not compared.order:
         raise ValueError("every finalist failed")
-    level = [i for i in compared.order if i not in compared.worse] if compared.freedom else compared.order[:1]
-    return min(level, key=lambda i: costs[i]), level
+    means, best = table.mean(axis=1), compared.order[0]
+    error = compared.deviation * math.sqrt(2 / table.shape[1]) if compared.freedom else 0.0
+    level = [best, *(i for i in compared.order[1:] if compared.freedom and means[best] - means[i] <= error)]
+    return min(level, key=lambda i: weights[i]), level
 
 
 def compete(
@@ -112,9 +118,8 @@ def compete(
         for i, finalist in enumerate(finalists)
     ]
     scores = np.array([row["scores"] for row in rows], float)  # None becomes NaN
-    costs = [(row["parameters"], math.inf if row["seconds"] is None else row["seconds"]) for row in rows]
     try:
-        won, level = winner(scores if maximise else -scores, costs)
+        won, level = winner(scores if maximise else -scores, [row["parameters"] for row in rows])
     except ValueError as error:
         raise WorkError(f"{error}; the first: {next(o.message for o in outcomes if not o.completed)}") from None
     content = {

@@ -74,18 +74,16 @@ def finalists(found: Finalists) -> str:
     if found.winner != found.level[0]:
         ours, theirs = _differing(won.hyperparameters, best.hyperparameters)
         ours, theirs = ("The starting model" if won.start else ours), ("the starting model" if best.start else theirs)
-        share = won.parameters / best.parameters
-        cost = f"{share:.0%} of its weights" if share < 1 else "the same number of weights, in less time"
         return (
-            f"{ours} ties {theirs} ({_score(found, won)} against {_score(found, best)}, {seeds}) with {cost}: "
-            f"{name} was chosen."
+            f"{ours} ties {theirs} within a standard error ({_score(found, won)} against {_score(found, best)}, {seeds}) "
+            f"with {won.parameters / best.parameters:.0%} of its weights: {name} was chosen."
         )
     others = len(found.level) - 1
-    verdict = f"not told apart from {others} of the others, none of them cheaper" if others else ""
+    verdict = f"{others} of the others within a standard error, with no fewer weights" if others else ""
     if len(won.scores) == 1:
         verdict = "one seed each, so the noise is not known"
     elif not others:
-        verdict = "better than all the others beyond the noise" if len(found.finalists) > 1 else "the only one"
+        verdict = "no other within a standard error" if len(found.finalists) > 1 else "the only one"
     tail = " The search found nothing better than the starting model." if won.start else ""
     return f"{name} has the best mean, {_score(found, won)} over {seeds}: {verdict}.{tail}"
 
