@@ -69,7 +69,10 @@ def _found(winner, level, *units, scores=((0.998, 0.9981), (0.9979, 0.998))):
 
 def test_the_sentence_says_what_tied_at_what_cost_and_when_nothing_beats_the_start():
     tie = sentences.finalists(_found(1, [0, 1], 64, 32)).replace("\N{NO-BREAK SPACE}", " ")
-    assert "The starting model ties units = 64 within a standard error (99.795 ± 0.007 % against 99.805 ± 0.007 %, 2 seeds)" in tie
+    assert (
+        "The starting model ties units = 64 within a standard error (99.795 ± 0.007 % against 99.805 ± 0.007 %, 2 seeds)"
+        in tie
+    )
     assert "50% of its weights" in tie
     alone = sentences.finalists(_found(0, [0], 64, 32))
     assert "no other within a standard error" in alone

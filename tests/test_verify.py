@@ -10,6 +10,7 @@ import pytest
 from search import files
 from search.errors import RequestError
 from search.lab.archive import archive
+from search.lab.reproduce import reproduce, verdict
 from search.lab.verify import verify
 from tests.conftest import NEURON, ROOT, run, write_exercise
 
@@ -25,6 +26,7 @@ def done(tmp_path_factory, small_data):
 @pytest.fixture
 def results(done, tmp_path):
     shutil.copytree(done, tmp_path / "results")
+    shutil.copy(done.parent / "search_small.py", tmp_path)
     return tmp_path / "results"
 
 
@@ -134,3 +136,30 @@ def test_nothing_to_verify_is_refused(tmp_path):
     (tmp_path / "text").write_text("no archive")
     with pytest.raises(RequestError, match="cannot be read"):
         verify(tmp_path / "text")
+
+
+def test_trained_again_here_every_figure_is_the_same_to_the_last_bit(results):
+    """The folder and its script, and figures that were raised."""
+    found = list(reproduce(results / "small"))
+    assert {said for _, said, _ in found} == {"reproduced"}
+    assert len(found) == 14
+
+    def change(data):
+        metrics = json.loads(data)
+        metrics["tuned"]["seeds"][0]["val_accuracy"] += 0.001
+        return json.dumps(metrics).encode()
+
+    forge(results, "retrain/metrics.json", change)
+    assert [name for name, said, _ in reproduce(results / "small") if said == "not reproduced"] == [
+        "tuned model trained again, val_accuracy"
+    ]
+
+
+def test_elsewhere_the_spread_of_the_seeds_is_allowed_and_no_more():
+    told = np.array([0.990, 0.992, 0.991])
+    assert verdict(told, told, False)[0] == "reproduced"
+    assert verdict(told, told + 0.001, False)[0] == "within noise"
+    assert verdict(told, told + 0.001, True)[0] == "not reproduced"
+    assert verdict(told, told + 0.003, False)[0] == "not reproduced"
+    assert verdict(told, told[:2], False)[0] == "not reproduced"
+    assert verdict(told[:1], told[:1] + 1e-9, False)[0] == "not reproduced"

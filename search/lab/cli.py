@@ -263,24 +263,25 @@ def lab_command() -> click.Group:
     @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
     @click.option("--csv", is_flag=True, help="A line of CSV for each thing that was checked.")
     @click.option("--data", help="The images, where those that a result names are not here.")
-    def verify(paths: tuple[Path, ...], csv: bool, data: str | None) -> None:
-        """Check results, or hand-ins, against what they record; trains nothing.
+    @click.option("--retrain", is_flag=True, help="Train both models again, and compare every figure.")
+    def verify(paths: tuple[Path, ...], csv: bool, data: str | None, retrain: bool) -> None:
+        """Check results, or hand-ins, against what they record; without --retrain it trains nothing.
 
         It reads the test images and chooses nothing by them: that reading is not logged."""
         from search.lab.verify import verify
 
         if not csv:
             click.echo(f"Verifying {', '.join(map(str, paths))}")
-        findings = [finding for path in paths for finding in verify(path, data)]
+        findings = [finding for path in paths for finding in verify(path, data, retrain)]
         if csv:
             write = files.spreadsheet_row
-            click.echo(write(("source", "exercise", "checked", "reproduced", "differs")))
+            click.echo(write(("source", "exercise", "checked", "verdict", "differs")))
         for found in findings:
             if csv:
-                click.echo(write((found.source, found.exercise, found.checked, not found.wrong, found.wrong)))
+                click.echo(write((found.source, found.exercise, found.checked, found.verdict, found.differs)))
             else:
-                verdict = f"not reproduced: {found.wrong}" if found.wrong else "reproduced"
-                click.echo(f"{found.source} {found.exercise}, {found.checked}: {verdict}")
+                differs = f": {found.differs}" if found.differs else ""
+                click.echo(f"{found.source} {found.exercise}, {found.checked}: {found.verdict}{differs}")
         wrong = sum(bool(found.wrong) for found in findings)
         if wrong:
             raise WorkError(f"{wrong} of {len(findings)} checks are not reproduced; see the lines above")

@@ -1,4 +1,4 @@
-"""Whether results are what they say: an exercise's folder, a results folder or a hand-in, checked without training anything."""
+"""Whether results are what they say: an exercise's folder, a results folder or a hand-in; without training but on request."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ import numpy as np
 from search import files, provenance, results
 from search.errors import RequestError, WorkError
 from search.lab import data
+from search.lab.reproduce import NOT_REPRODUCED, REPRODUCED, reproduce
 
 SET_ASIDE = re.compile(r"\.old-\d+$")
 PICTURES = re.compile(r'data:image/png;base64,[^"]*')  # another version of matplotlib draws other bytes
@@ -28,21 +29,28 @@ SAME_OUTPUT = 1e-4  # of a probability; another machine's compiler rounds otherw
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was checked: ``wrong`` is empty where it is reproduced, else what differs."""
+    """One thing that was checked, the verdict, and what differs, empty where nothing does."""
 
     source: str
     exercise: str
     checked: str
-    wrong: str = ""
+    verdict: str = REPRODUCED
+    differs: str = ""
+
+    @property
+    def wrong(self) -> str:
+        """What differs where it is not reproduced, else empty."""
+        return self.differs if self.verdict == NOT_REPRODUCED else ""
 
 
-def verify(path: Path, images: str | None = None) -> list[Finding]:
+def verify(path: Path, images: str | None = None, retrain: bool = False) -> list[Finding]:
     """Checks every exercise at ``path``.
 
     Args:
         path: results/<exercise>, a folder of such, or a hand-in's ``.tar.bz2``.
         images: where the images are, as ``--data`` takes it; None: where ``run.json`` says. Here the test images are read
             to check figures, and nothing is chosen by them: such a reading is not logged and does not count.
+        retrain: both models are trained again too, and every figure compared.
 
     Raises:
         RequestError: there is no exercise's folder at ``path``, or it is no archive.
@@ -54,11 +62,21 @@ def verify(path: Path, images: str | None = None) -> list[Finding]:
         found = [one for one in found if not any(SET_ASIDE.search(part) for part in one.parts)]
         if not found:
             raise RequestError(f"{path} holds no run.json; expected results/<exercise>, a results folder or a hand-in")
-        return [
-            Finding(path.name, one.name, checked, _answer(check, one))
-            for one in found
-            for checked, check in checks.items()
-        ]
+        return [finding for one in found for finding in _findings(path.name, one, checks, images, retrain)]
+
+
+def _findings(
+    source: str, folder: Path, checks: dict[str, Callable[[Path], str]], images: str | None, retrain: bool
+) -> Iterator[Finding]:
+    for checked, check in checks.items():
+        differs = _answer(check, folder)
+        yield Finding(source, folder.name, checked, NOT_REPRODUCED if differs else REPRODUCED, differs)
+    if retrain:
+        try:
+            for compared in reproduce(folder, images):
+                yield Finding(source, folder.name, *compared)
+        except (WorkError, RequestError) as error:
+            yield Finding(source, folder.name, "trained again", NOT_REPRODUCED, str(error))
 
 
 def _answer(check: Callable[[Path], str], folder: Path) -> str:
@@ -156,11 +174,8 @@ def _finalists(folder: Path) -> str:
     if found is None:
         return ""
     scores = np.array([finalist.scores for finalist in found.finalists])
-    costs = [
-        (finalist.parameters, np.inf if np.isnan(finalist.seconds) else finalist.seconds)
-        for finalist in found.finalists
-    ]
-    now = winner(scores if exercise.maximise else -scores, costs)
+    weights = [finalist.parameters for finalist in found.finalists]
+    now = winner(scores if exercise.maximise else -scores, weights)
     told = (found.winner, found.level)
     return "" if now == told else f"finalist {told[0] + 1} is told to win, of the scores {now[0] + 1} does"
 
