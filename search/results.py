@@ -34,7 +34,7 @@ METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
 # Of each retrained seed. `loss_last_ten` is the median of the training loss over the last ten epochs: no spike is it.
 # `best_...` are those of the epoch with the best objective, by the validation images.
 SEED_METRICS = (
-    *(*METRICS, "loss_last_ten", "best_epoch", "best_val_loss", "best_val_accuracy"),
+    *(*METRICS, "loss_last_ten", "best_epoch", "best_val_loss", "best_val_accuracy", "best_test_accuracy"),
     *("test_loss", "test_accuracy", "seconds"),
 )
 SWEEP_METRICS = (*METRICS, "seconds_per_epoch")

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from search.training import Diverged, Stopped, TrainingPlan, planned, restore_weights, seed_everything
 from search.training import fit as fitting
+from search.training.best import KeepBest, restore_best
 from search.training.seeds import entropy, epoch_order
 from search.workers.trial import Job, Problem
 from search.workers.trial import run as run_job
@@ -50,6 +51,7 @@ CALLBACKS = {
     "csv": lambda folder: [K.CSVLogger(folder / "log.csv")],
     "own": lambda folder: [Counting()],
     "averaged": lambda folder: [K.SwapEMAWeights(swap_on_epoch=True)],
+    "best": lambda folder: [KeepBest("val_loss", "min", folder / "best.npz")],
 }
 
 
@@ -99,8 +101,22 @@ def test_interrupted_after_any_epoch_it_ends_where_it_would_have_ended(tmp_path,
             continue
         assert (folder / "state.npz").exists() == (callbacks != "own")
         assert_equal(train(folder, callbacks), whole)
+        if callbacks == "best":
+            assert (folder / "best.npz").read_bytes() == (tmp_path / "whole" / "best.npz").read_bytes()
         if callbacks == "csv":
             assert (folder / "log.csv").read_text() == (tmp_path / "whole" / "log.csv").read_text()
+
+
+def test_the_best_epoch_s_network_is_kept_beside_the_last(tmp_path, monkeypatch):
+    """Of a loss that falls to the end the largest is the first epoch's."""
+    monkeypatch.setitem(CALLBACKS, "first", lambda folder: [KeepBest("val_loss", "max", folder / "best.npz")])
+    model, record, _ = train(tmp_path, "first")
+    losses = record.history["val_loss"]
+    assert losses.index(max(losses)) == 0
+    assert model.evaluate(X, Y, verbose=0) == pytest.approx(losses[-1], rel=1e-5)
+    assert restore_best(tmp_path / "best.npz", model)
+    assert model.evaluate(X, Y, verbose=0) == pytest.approx(losses[0], rel=1e-5)
+    assert not restore_best(tmp_path / "none.npz", model)
 
 
 @pytest.mark.parametrize("callbacks", ["none", "early stopping"])

@@ -19,6 +19,7 @@ from search.lab import data
 from search.lab.exercise import Exercise
 from search.report import estimators
 from search.training import checkpoint
+from search.training.best import restore_best
 from search.training.fit import evaluate
 from search.workers.base import Workers, run_all
 from search.workers.trial import Job, Outcome, build
@@ -69,6 +70,7 @@ def retrain(
             epochs=epochs,
             milestones=(epochs,),
             xla_break_even=xla_break_even,
+            keep_best=(exercise.objective, exercise.direction),
             state=folder / "states" / f"{name}-{k}.npz",
         )
         for k in range(seeds)
@@ -114,6 +116,10 @@ def retrain(
             )
             if k == middle:
                 _write_model(folder / ("model.keras" if name == "tuned" else f"{name}_model.keras"), model)
+            if restore_best(job.best, model):
+                runs[-1] |= _at_the_best_epoch(model, test, labels)
+                if k == middle and name == "tuned":
+                    _write_model(folder / "best_epoch_model.keras", model)
         outputs[name] = np.stack(answers).astype(np.float32)
         metrics[name] = {
             "hyperparameters": dict(values),
@@ -142,6 +148,14 @@ def _best_epoch(history: Mapping[str, Sequence[float]], objective: str, directio
     best = int((np.nanargmax if direction == "max" else np.nanargmin)(history[objective]))
     figures = {f"best_{metric}": history[metric][best] for metric in ("val_loss", "val_accuracy") if metric in history}
     return {"best_epoch": best + 1, **figures}
+
+
+def _at_the_best_epoch(model: keras.Model, test: data.Examples, labels: NDArray[np.intp]) -> dict[str, float]:
+    correct = int((_classes(_outputs(model, test.x)) == labels).sum())
+    return {
+        "best_test_loss": evaluate(model, test.x, test.y)["loss"],
+        "best_test_accuracy": correct / len(labels),
+    }
 
 
 def _over_seeds(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

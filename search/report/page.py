@@ -368,6 +368,9 @@ def _methods_table(exercise: Exercise) -> list[tuple[str, list[tuple[str, str]]]
     rows.append((sure, [_measured("accuracy", found.sure_errors) for found in calibrations]))
     best_epochs = [_epochs(evidence.over_seeds(method, "best_epoch")) for method in methods]
     rows.append((f"epoch with the best {figures.words(exercise.objective)}", best_epochs))
+    at_best = [evidence.over_seeds(method, "best_test_accuracy") for method in methods]
+    if any(found.n for found in at_best):
+        rows.append(("test accuracy after that epoch", [_measured("test_accuracy", found) for found in at_best]))
     times = [evidence.over_seeds(method, "seconds") for method in methods]
     rows.append(("training time, one seed", [(figures.duration(found.median), "") for found in times]))
     return rows

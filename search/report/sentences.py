@@ -175,10 +175,18 @@ def rule(exercise: Exercise, final: Final) -> str:
             f"{epochs.median:.0f}" if epochs.n < 2 else f"{epochs.median:.0f} ({epochs.low:.0f} to {epochs.high:.0f})"
         )
         ends = f" Of the tuned model that epoch is {when}, with a {objective} of {best}, against {last} at the end."
+    tested, at_the_end = (
+        evidence.over_seeds(final.methods["tuned"], name) for name in ("best_test_accuracy", "test_accuracy")
+    )
+    if tested.n:
+        ends += (
+            f" Its test accuracy after that epoch is {ranged('test_accuracy', tested)}, against "
+            f"{ranged('test_accuracy', at_the_end)} at the end: both were read at once, and nothing was chosen by them."
+        )
     return (
         f"One rule holds for the final training: every figure is of the network after its last epoch, as the lab asks, "
         f"on training, validation and test images alike. The search scores a trial by its best epoch instead.{ends} "
-        "The test images were not read at other epochs. The network handed over, model.keras, is that of seed "
+        "The network handed over, model.keras, is that of seed "
         f"{final.methods['tuned'].handed_over}, the middle one by validation loss; no figure here is its alone."
     )
 

@@ -53,6 +53,7 @@ class Job:
             that a continued training rounds as an uninterrupted one does.
         initial_epoch: what a promoted trial has trained before.
         xla_break_even: what this machine's XLA asks for, see :class:`search.training.TrainingPlan`; None for the usual.
+        keep_best: the objective and its direction, to keep the weights of the best epoch in ``best``; None keeps none.
         trial: KerasTuner's, where a tuner runs it; its executions keep ``state`` with their number in the name.
     """
 
@@ -65,7 +66,21 @@ class Job:
     resume_from: Path | None = None
     initial_epoch: int = 0
     xla_break_even: float | None = None
+    keep_best: tuple[str, str] | None = None
     trial: Any = None
+
+    @property
+    def best(self) -> Path:
+        """Where the weights of the best epoch are kept, see :class:`search.training.best.KeepBest`."""
+        return self.state.with_name(f"{self.state.stem}.best{self.state.suffix}")
+
+    def callbacks(self) -> list[Any]:
+        """What a training has beside the callbacks of ``fit`` itself."""
+        if self.keep_best is None:
+            return []
+        from search.training.best import KeepBest
+
+        return [KeepBest(*self.keep_best, self.best)]
 
     def identity(self, name: str, data: str) -> dict[str, Any]:
         """What the job's state belongs to, and so its owner's mark in :mod:`search.training.checkpoint`."""
@@ -154,7 +169,12 @@ def run(problem: Problem, job: Job, stopping: Callable[[], bool] = lambda: False
                 hp,
                 model,
                 *problem.args,
-                **{**problem.kwargs, "epochs": job.epochs, "initial_epoch": job.initial_epoch, "callbacks": []},
+                **{
+                    **problem.kwargs,
+                    "epochs": job.epochs,
+                    "initial_epoch": job.initial_epoch,
+                    "callbacks": job.callbacks(),
+                },
             )
             history = record.history or _as_history(results)
         except (Stopped, KeyboardInterrupt):
