@@ -151,9 +151,9 @@ def run(
             if slot in oracle.ongoing_trials or not go_on():
                 continue
             trial = ask(slot)
-            while trial.status == "RUNNING" and tell_again(trial):
-                trial = ask(slot)
-            if trial.status != "RUNNING":
+            while trial is not None and trial.status == "RUNNING" and tell_again(trial):
+                trial = ask(slot) if go_on() else None
+            if trial is None or trial.status != "RUNNING":
                 break
             future = workers.submit(job(trial))
             running[future] = trial

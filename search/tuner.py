@@ -7,10 +7,12 @@ trial that has ended, told again in order).
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import inspect
 import json
+import math
 import os
 import time
 import traceback
@@ -22,6 +24,7 @@ import keras
 import keras_tuner
 import numpy as np
 from keras_tuner.errors import FailedTrialError, FatalError, FatalRuntimeError, FatalTypeError
+from rich.console import Console
 
 from search import files, study, training
 from search.oracles import space as spaces
@@ -30,6 +33,7 @@ from search.oracles.bayesian import BayesianOptimizationOracle
 from search.oracles.grid_search import GridSearchOracle
 from search.oracles.hyperband import HyperbandOracle
 from search.oracles.random_search import RandomSearchOracle
+from search.report.progress import Progress
 from search.workers import threads
 from search.workers.base import Unpicklable, Workers, cores
 from search.workers.in_process import InProcess
@@ -55,6 +59,8 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         cluster: ``local``, ``HOST:PORT`` or ``ray://HOST:PORT`` of a Ray cluster, where trials then run.
         max_seconds: no trial begins once the search has taken this long; those under way end.
         first: values to try before any other, a dictionary each; what one leaves out has its default.
+        patience: no trial begins once this many trials, in the order in which they ended, brought no better score; those
+            under way end.
     """
 
     oracle: Any
@@ -68,6 +74,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         cluster: str | None = None,
         max_seconds: float | None = None,
         first: Sequence[Mapping[str, Any]] | None = None,
+        patience: int | None = None,
         **kwargs: Any,
     ) -> None:
         if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 0):
@@ -80,7 +87,12 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
             raise ValueError(
                 f"max_seconds is {max_seconds!r}; expected a number of seconds above 0, or None for no limit"
             )
+        if patience is not None and (isinstance(patience, bool) or not isinstance(patience, int) or patience < 1):
+            raise ValueError(
+                f"patience is {patience!r}; expected a whole number of trials from 1, or None for no limit"
+            )
         self._asked_workers, self._cluster, self._max_seconds = workers, cluster, max_seconds
+        self._patience = patience
         self._first = [dict(values) for values in first or ()]
         self._fresh: Any = None  # the oracle before anything was reloaded
         self._running: tuple[Problem, Job, Callable[[], bool]] | None = None
@@ -163,22 +175,56 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         def tell(trial: Any, outcome: Outcome) -> None:
             self._tell(trial, outcome)
             self._clean_up(trial)
-            if verbose:
+            if progress is not None:
+                progress.advance(1.0, self._said(trial), self._best_line())
+            elif verbose:
                 print(self._said(trial), flush=True)
 
         def tell_again(trial: Any) -> bool:
             state = known.pop(int(trial.trial_id), None)
             if state is not None:
                 self._tell_again(trial, state)
+                if progress is not None:
+                    progress.skip(1.0)
             return state is not None
 
         def go_on() -> bool:
-            return self._max_seconds is None or time.monotonic() - began < self._max_seconds
+            in_time = known or self._max_seconds is None or time.monotonic() - began < self._max_seconds
+            return bool(in_time) and not self._stagnates()
 
         write = oracle.write_project if isinstance(oracle, SeededOracle) else oracle.save
         self.save()  # what is killed from here on is found
-        with holding(oracle):
+        total = self._planned() if verbose else None
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(holding(oracle))
+            progress = (
+                None
+                if total is None
+                else stack.enter_context(
+                    Progress(Console(soft_wrap=True, highlight=False), "trials", total, float(total))
+                )
+            )
             study.run(oracle, workers, job=job, tell=tell, tell_again=tell_again, write=write, ask=ask, go_on=go_on)
+
+    def _planned(self) -> int | None:
+        """How many trials the search will have, where that is known before it ends."""
+        oracle = self.oracle
+        if isinstance(oracle, HyperbandOracle):
+            return (
+                None
+                if math.isinf(oracle.iterations)
+                else int(sum(rung.trials for rung in oracle.rungs) * oracle.iterations)
+            )
+        return oracle.max_trials if isinstance(oracle.max_trials, int) else None
+
+    def _stagnates(self) -> bool:
+        """Whether the last ``patience`` trials that ended brought no better score than those before them."""
+        if self._patience is None:
+            return False
+        ended = [self.oracle.trials[name] for name in self.oracle.end_order]
+        sign = 1.0 if self.oracle.objective.direction == "max" else -1.0
+        scores = [sign * trial.score if trial.status == "COMPLETED" else -math.inf for trial in ended]
+        return len(scores) > self._patience and max(scores[-self._patience :]) <= max(scores[: -self._patience])
 
     def _job(self, trial: Any, seed: int) -> Job:
         values = trial.hyperparameters.values
@@ -236,10 +282,19 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         if trial.status != "COMPLETED":
             reason = (trial.message or "").strip().splitlines()[-1:] or [""]
             again = "; it is tried again" if trial.status == "INVALID" else ""
-            return f"Trial {trial.trial_id} failed: {reason[0]}{again}; {values}"
+            return f"trial {trial.trial_id} failed: {reason[0]}{again}; {values}"
         best = self.oracle.get_best_trials()[0]
         name = self.oracle.objective.name
-        return f"Trial {trial.trial_id}: {name} {trial.score:.5g}; best {best.score:.5g}; {values}"
+        return f"trial {trial.trial_id}: {name} {trial.score:.5g}; best {best.score:.5g}; {values}"
+
+    def _best_line(self) -> str:
+        """The best trial so far, for the live line of a terminal; empty before there is one."""
+        completed = [trial for trial in self.oracle.trials.values() if trial.status == "COMPLETED"]
+        if not completed:
+            return ""
+        best = self.oracle.get_best_trials()[0]
+        values = ", ".join(f"{name} {value}" for name, value in spaces.own_values(best.hyperparameters.values).items())
+        return f"Best so far: {best.score:.5g}, {values}"
 
     # Where trials run
 

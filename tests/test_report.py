@@ -491,6 +491,8 @@ def test_report_states_the_figures_of_its_files(lab: Path) -> None:
         "2026-01-01 10:05 UTC",
         "A single sigmoid neuron: hyper-parameter search on embedded MNIST",
         "Every step of this exercise has been run",
+        "test accuracy after that epoch",
+        "both were read at once, and nothing was chosen by them",
     ):
         assert stated in text
 

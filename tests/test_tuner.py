@@ -192,6 +192,37 @@ def test_first_values_come_first_and_time_ends_the_search(tmp_path):
     one = searched(tmp_path / "a", first=[{"units": 8}], max_trials=2)
     assert one.results[0]["hyperparameters"] == {"units": 8, "rate": 1e-3}
     assert len(searched(tmp_path / "b", max_seconds=1e-9).results) == 0
+    assert found(searched(tmp_path / "a", first=[{"units": 8}], max_trials=3, max_seconds=1e-9)) == found(one)
+
+
+class Scored(search.HyperModel):
+    """Trials whose scores are told in advance, in the order in which they are asked for."""
+
+    def __init__(self, *scores):
+        super().__init__()
+        self.scores = list(scores)
+
+    def build(self, hp):
+        return build(hp)
+
+    def fit(self, hp, model, *args, **kwargs):
+        return {"val_loss": self.scores.pop(0)}
+
+
+def test_a_search_in_which_nothing_improves_ends_after_so_many_trials_and_stays_ended(tmp_path):
+    scores = [0.5, 0.4, 0.6, 0.3, 0.3, 0.7, 0.2]
+    one = searched(tmp_path, hypermodel=Scored(*scores), max_trials=7, patience=2)
+    assert [row["score"] for row in one.results] == scores[:6]
+    again = searched(tmp_path, hypermodel=Scored(), max_trials=7, patience=2)
+    assert [row["score"] for row in again.results] == scores[:6]
+
+
+def test_piped_a_search_has_a_line_a_trial_and_none_where_it_is_asked_to_be_quiet(tmp_path, capsys):
+    searched(tmp_path / "a", fit={**FIT, "verbose": 2}, max_trials=2)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("[")]
+    assert [line[:20] for line in lines] == ["[1/2] trial 0: val_l", "[2/2] trial 1: val_l"]
+    searched(tmp_path / "b", max_trials=2)
+    assert "trial" not in capsys.readouterr().out
 
 
 SCRIPT = """
@@ -249,6 +280,8 @@ def test_a_script_without_a_guard_that_is_killed_ends_as_one_left_alone(tmp_path
         ({"workers": 1.5}, ValueError, "workers is 1.5"),
         ({"workers": 0, "cluster": "local"}, ValueError, "leave one of them out"),
         ({"max_seconds": 0}, ValueError, "max_seconds is 0"),
+        ({"patience": 0}, ValueError, "patience is 0; expected a whole number of trials from 1"),
+        ({"patience": 1.5}, ValueError, "patience is 1.5"),
         ({"max_seconds": "a minute"}, ValueError, "max_seconds is 'a minute'"),
         ({"objective": "val_unheard_of"}, ValueError, "Could not infer optimization direction"),
         ({"objective": 3}, TypeError, "`objective` not understood"),
