@@ -224,3 +224,43 @@ def test_a_model_and_its_graphs_go_when_nobody_holds_them(make):
     assert reference() is None
     gc.collect()  # the programs went with the model, and their graphs go after them
     assert not any(graph() for graph in graphs)
+
+
+def two_trainings(train):
+    """A layer that is changed without compiling again, then a model that is what the first one was."""
+    keras.utils.set_random_seed(1)
+    changed = network(L.Dense(4), optimizer=keras.optimizers.SGD(0.1))
+    train(changed, X[:24], Y[:24], shuffle=False, verbose=0)
+    changed.layers[0].activation = keras.activations.relu
+    train(changed, X, Y, epochs=2, shuffle=False, verbose=0)
+    fresh = network(L.Dense(4), optimizer=keras.optimizers.SGD(0.1))
+    train(fresh, X, Y, epochs=2, shuffle=False, verbose=0)
+    return [*changed.get_weights(), *fresh.get_weights()]
+
+
+@pytest.mark.parametrize("break_even", [0.0, 1e12])
+def test_what_is_changed_without_compiling_counts_for_no_model_whatever_the_number_of_examples(break_even, monkeypatch):
+    """Keras trains on as it was compiled; ours took the change, and gave the program to the next model."""
+    program._shared.clear()
+    monkeypatch.setattr("search.training.xla.XLA_BREAK_EVEN", break_even)
+    for mine, reference in zip(two_trainings(fit), two_trainings(keras.Model.fit), strict=True):
+        np.testing.assert_allclose(mine, reference, rtol=1e-3, atol=3e-5)
+
+
+def test_a_program_traced_after_a_change_is_not_another_model_s():
+    """The first evaluation came after a callback had changed a layer: the next model was evaluated as if changed."""
+
+    class Changing(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.layers[0].activation = keras.activations.relu
+
+    def evaluated(train):
+        keras.utils.set_random_seed(1)
+        data = {"shuffle": False, "verbose": 0, "validation_data": (X, Y)}
+        first = network(L.Dense(4), loss="mae")
+        one = train(first, X, Y, epochs=2, validation_freq=2, callbacks=[Changing()], **data)
+        other = train(network(L.Dense(4), loss="mae"), X, Y, **data)
+        return [*one.history["val_loss"], *other.history["val_loss"]]
+
+    program._shared.clear()
+    np.testing.assert_allclose(evaluated(fit), evaluated(keras.Model.fit), rtol=1e-4)

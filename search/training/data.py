@@ -50,13 +50,18 @@ class Examples:
 
     @property
     def specs(self) -> tuple[tf.TensorSpec, ...]:
+        """Of the tensors, for a program that takes any number of examples."""
+        return tuple(tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype) for tensor in self.tensors)
+
+    @property
+    def exact_specs(self) -> tuple[tf.TensorSpec, ...]:
         """Of the tensors, for a program that takes this many examples."""
         return tuple(tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in self.tensors)
 
     @property
     def key(self) -> Any:
-        """Equal where a program for one takes the other."""
-        specs = tuple((tuple(tensor.shape), tensor.dtype.name) for tensor in self.tensors)
+        """Equal where a program for any number of the one's examples takes the other's."""
+        specs = tuple((tuple(tensor.shape[1:]), tensor.dtype.name) for tensor in self.tensors)
         return specs, self.shapes, _hashable(self.structure)
 
     def batch(self, *parts: tf.Tensor) -> Any:

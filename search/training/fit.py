@@ -250,7 +250,7 @@ class _Training:
     def _train(self, order: NDArray[np.int32], through_xla: bool) -> dict[str, Any]:
         if self.programs is not None:
             try:
-                return self.programs.train(self.examples, order, through_xla)
+                return self.programs.train(self.examples, order, through_xla, later=self.xla_from < self.epochs)
             except NotCompiled as reason:
                 self._go_by_steps(str(reason))
         return by_steps(self.model, "train", self.examples, order)

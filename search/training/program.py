@@ -133,34 +133,39 @@ class Programs:
         """Whether they are of the model as it is compiled now."""
         return self.compiled is not None and self.compiled() is train_function
 
-    def train(self, data: Examples, order: NDArray[np.int32], through_xla: bool) -> dict[str, Any]:
+    def train(self, data: Examples, order: NDArray[np.int32], through_xla: bool, later: bool = False) -> dict[str, Any]:
         """Trains on the examples in ``order`` and returns the epoch's logs.
+
+        Args:
+            through_xla, later: whether XLA is worth its compiling in this epoch, and in one to come.
 
         The graph takes any batch size; XLA compiles one at a time. Through XLA, XLA compiles the whole batches and the
         graph does the short one, since XLA would compile the step a second time for it; a model that XLA would slow down
         or train differently stays with the graph.
         """
+        new = ("train", data.key) not in self.own
         graph = self.training(data)
+        if new and self.found.key is None and (through_xla or later) and self.suits_xla(graph):
+            self._trace_for_xla(data, order)
         rest, size = order, data.batch_size
-        if (
-            through_xla
-            and "train" not in self.logs
-            and not self.unfit_for_xla
-            and xla.suits(self.model, graph.concrete)
-        ):
+        if through_xla and self.suits_xla(graph):
             rest = self._through_xla(data, order)
         values = graph.run((tf.constant(rest), tf.constant(size), *data.tensors), self.found.variables)
         return dict(zip(self._names(graph), values, strict=True))
 
+    def suits_xla(self, graph: Program) -> bool:
+        """Whether XLA may compile the epoch that ``graph`` is."""
+        return "train" not in self.logs and not self.unfit_for_xla and xla.suits(self.model, graph.concrete)
+
     def training(self, data: Examples) -> Program:
         """The graph of an epoch of training."""
         train = functools.partial(_train, self.model, data, self.logs.get("train"))
-        return self._program("train", data, train, GRAPH)
+        return self._program("train", data, train, (*GRAPH, *data.specs))
 
     def evaluation(self, data: Examples) -> Program:
         """The graph of an evaluation."""
         test = functools.partial(_evaluate, self.model, data, self.logs.get("test"))
-        return self._program("test", data, test, GRAPH_OF_TEST)
+        return self._program("test", data, test, (*GRAPH_OF_TEST, *data.specs))
 
     def touched(self) -> Touched:
         """What the programs made so far read and change outside the model and its optimizer."""
@@ -188,10 +193,10 @@ class Programs:
         whole = len(order) // data.batch_size * data.batch_size
         if not whole:
             return order
-        signature = (tf.TensorSpec((whole,), tf.int32),)
-        train = functools.partial(_train_whole_batches, self.model, data)
         try:
-            program = self._program(("xla", data.batch_size, whole), data, train, signature, jit_compile=True)
+            if (_xla_kind(data, whole), data.key) not in self.own and not self._is_as_found():
+                return order  # Keras's program does not see what has changed since it was traced
+            program = self.xla(data, whole)
             program.run((tf.constant(order[:whole]), *data.tensors), self.found.variables)
         except (
             NotCompiled,
@@ -201,6 +206,25 @@ class Programs:
             self.unfit_for_xla = True
             return order
         return order[whole:]
+
+    def xla(self, data: Examples, whole: int) -> Program:
+        """The program through XLA of an epoch of ``whole`` examples."""
+        signature = (tf.TensorSpec((whole,), tf.int32), *data.exact_specs)
+        train = functools.partial(_train_whole_batches, self.model, data)
+        return self._program(_xla_kind(data, whole), data, train, signature, jit_compile=True)
+
+    def _trace_for_xla(self, data: Examples, order: NDArray[np.int32]) -> None:
+        """Traces along with the graph what, later, might find the model's attributes changed."""
+        whole = len(order) // data.batch_size * data.batch_size
+        try:
+            if whole:
+                self.xla(data, whole)
+        except NotCompiled:
+            self.unfit_for_xla = True
+
+    def _is_as_found(self) -> bool:
+        """Whether the model is known to be the one that was walked, but for the values of its variables."""
+        return self.found.key is not None and fingerprint(self.model).key == self.found.key
 
     def evaluate(self, data: Examples) -> dict[str, Any]:
         """The logs of an evaluation on the first ``data.steps`` batches, or all."""
@@ -226,18 +250,17 @@ class Programs:
         own, shared = (kind, data.key), (kind, data.key, self.found.key)
         if own in self.own:
             return self.own[own]
-        program = None if self.found.key is None else _shared.get(shared)
+        shares = self._is_as_found()  # a callback or the user, between two calls, may have changed an attribute
+        program = _shared.get(shared) if shares else None
         if program is None:
             names: list[str] = []
             with _tracing():
-                concrete = _tensorflow.traced(
-                    functools.partial(function, names), *signature, *data.specs, jit_compile=jit_compile
-                )
+                concrete = _tensorflow.traced(functools.partial(function, names), *signature, jit_compile=jit_compile)
             slots, all_known = self._slots(concrete)
             # asked once it is traced, which is when Keras makes the losses
-            any_batch = self.found.key is not None and _batches_do_not_matter(self.model)
+            any_batch = shares and _batches_do_not_matter(self.model)
             program = Program(concrete, slots, tuple(names), any_batch)
-            if self.found.key is not None and all_known:
+            if shares and all_known:
                 _shared[shared] = program
         if shared in _shared:
             _shared.move_to_end(shared)
@@ -253,6 +276,10 @@ class Programs:
         captured = concrete.captured_inputs
         known = all(id(one) in numbers or id(one) in constants for one in captured)
         return tuple(numbers.get(id(one)) for one in captured), known
+
+
+def _xla_kind(data: Examples, whole: int) -> Any:
+    return "xla", data.n, data.batch_size, whole
 
 
 GRAPH = (tf.TensorSpec((None,), tf.int32), tf.TensorSpec((), tf.int32))
