@@ -189,6 +189,13 @@ def test_metrics():
     assert "MeanMetricWrapper" in kinds or "MeanAbsoluteError" in kinds
 
 
+def test_function_of():
+    loss, metric = keras.losses.Huber(0.5), keras.metrics.BinaryAccuracy(threshold=0.3)
+    assert _tensorflow.function_of(loss) == (keras.losses.huber, {"delta": 0.5})
+    assert _tensorflow.function_of(metric) == (keras.metrics.binary_accuracy, {"threshold": 0.3})
+    assert _tensorflow.function_of(keras.metrics.AUC()) == (None, {})
+
+
 def test_is_called_in_training():
     inputs = keras.Input((2,))
     always, usual = keras.layers.Dropout(0.5), keras.layers.Dropout(0.5)

@@ -425,3 +425,28 @@ def test_a_model_without_an_input_shape_is_built_as_keras_builds_it():
         training(model, np.zeros((40, 3), "float32"), np.zeros((40, 2), "float32"), verbose=0)
         configurations.append(model.get_build_config())
     assert configurations[0] == configurations[1] == {"input_shape": (None, 3)}
+
+
+def centred():
+    x = keras.Input((8,))
+    hidden = L.Dense(6, "relu")(x)
+    model = keras.Model(x, L.Dense(3)(hidden - keras.ops.mean(hidden, axis=0)))
+    model.compile("adam", loss="mse")
+    return model
+
+
+OF_A_BATCH = {
+    "loss": (lambda: dense(outputs=3, loss=keras.losses.Circle(), metrics=()), CLASS),
+    "metric": (lambda: dense(outputs=3, metrics=[keras.losses.dice]), ONE_HOT),
+    "a loss as a metric": (lambda: dense(outputs=3, metrics=[keras.losses.MeanSquaredError()]), ONE_HOT),
+    "layer": (lambda: dense(L.Softmax(axis=0)), REAL),
+    "operation": (centred, ONE_HOT),
+}
+
+
+@pytest.mark.parametrize("name", OF_A_BATCH)
+def test_what_depends_on_the_whole_batch_is_evaluated_in_the_batches_that_keras_takes(name):
+    """A val_loss of 1257 for 753."""
+    make, y = OF_A_BATCH[name]
+    ours, theirs = by_both(make, X, y, validation_data=(X, y))
+    assert_same(ours, theirs)

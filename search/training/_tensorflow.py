@@ -170,6 +170,12 @@ def metrics(model: keras.Model) -> list[keras.metrics.Metric]:
     return found
 
 
+def function_of(part: Any) -> tuple[Any, dict[str, Any]]:
+    """The function that a loss or a metric wraps, None where it wraps none, and the arguments that it gives it."""
+    function = getattr(part, "fn", None) or getattr(part, "_fn", None)
+    return function, dict(getattr(part, "_fn_kwargs", None) or {})
+
+
 def is_called_in_training(layer: keras.Layer) -> bool:
     """Whether a functional model calls the layer with ``training=True``, at inference too."""
     return any(

@@ -530,15 +530,63 @@ SEPARATE = frozenset(
     ]
 )
 NOT_ADDING_UP = frozenset(("PearsonCorrelation", "ConcordanceCorrelation"))
+# Functions of losses and metrics that give a value an example; others, as Dice, give one a batch.
+AN_EXAMPLE_EACH = (
+    "binary_accuracy",
+    "binary_crossentropy",
+    "binary_focal_crossentropy",
+    "categorical_accuracy",
+    "categorical_crossentropy",
+    "categorical_focal_crossentropy",
+    "categorical_hinge",
+    "cosine_similarity",
+    "hinge",
+    "huber",
+    "kl_divergence",
+    "log_cosh",
+    "mean_absolute_error",
+    "mean_absolute_percentage_error",
+    "mean_squared_error",
+    "mean_squared_logarithmic_error",
+    "poisson",
+    "sparse_categorical_accuracy",
+    "sparse_categorical_crossentropy",
+    "sparse_top_k_categorical_accuracy",
+    "squared_hinge",
+    "top_k_categorical_accuracy",
+)
 
 
 def _batches_do_not_matter(model: keras.Model) -> bool:
     """Whether an evaluation of a model of Keras's own parts gives the same, rounding aside, however its examples are cut."""
-    losses = _tensorflow.losses(model)
+    losses, layers = _tensorflow.losses(model), _tensorflow.layers(model)
     return (
         len(losses) == 1  # of several, Keras shows each as a mean over batches
-        and all(loss.reduction == "sum_over_batch_size" for loss in losses)
-        and all(type(layer).__name__ in SEPARATE for layer in _tensorflow.layers(model))
-        and not any(_tensorflow.is_called_in_training(layer) for layer in _tensorflow.layers(model))
-        and not any(type(metric).__name__ in NOT_ADDING_UP for metric in _tensorflow.metrics(model))
+        and all(loss.reduction == "sum_over_batch_size" and _is_an_example_each(loss) for loss in losses)
+        and all(map(_is_separate, layers))
+        and all(isinstance(part, keras.Layer) for one in (model, *layers) for part in getattr(one, "operations", ()))
+        and all(
+            _is_an_example_each(metric)
+            if isinstance(metric, keras.metrics.MeanMetricWrapper)
+            else type(metric).__name__ not in NOT_ADDING_UP
+            for metric in _tensorflow.metrics(model)
+        )
     )
+
+
+def _is_separate(layer: keras.Layer) -> bool:
+    """Whether the layer treats each example alone when it does not train."""
+    activation = getattr(layer, "activation", None)
+    return (
+        type(layer).__name__ in SEPARATE
+        and all(axis in (None, -1) or axis > 0 for axis in keras.tree.flatten(getattr(layer, "axis", -1)))
+        and (activation is None or getattr(keras.activations, getattr(activation, "__name__", ""), None) is activation)
+        and not _tensorflow.is_called_in_training(layer)
+    )
+
+
+def _is_an_example_each(part: Any) -> bool:
+    """Whether a loss, or a metric that is a mean, takes its values from the examples, one each."""
+    function, arguments = _tensorflow.function_of(part)
+    known = [getattr(keras.losses, name, None) or getattr(keras.metrics, name, None) for name in AN_EXAMPLE_EACH]
+    return any(function is one for one in known) and arguments.get("axis", -1) == -1
