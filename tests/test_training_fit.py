@@ -427,6 +427,25 @@ def test_a_model_without_an_input_shape_is_built_as_keras_builds_it():
     assert configurations[0] == configurations[1] == {"input_shape": (None, 3)}
 
 
+class Touching(L.Layer):
+    """Counts its calls in a variable that Keras does not know, and draws from Keras's own generator."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = tf.Variable(0.0)
+
+    def call(self, x):
+        self.calls.assign_add(1.0)
+        return x * (1 + self.calls) + keras.random.normal(keras.ops.shape(x))
+
+
+def test_nothing_is_run_before_the_first_batch():
+    """A step on one example, to make variables: the layer had counted once more, and drawn."""
+    ours, theirs = by_both(lambda: dense(Touching()), X, REAL, validation_data=(X, REAL))
+    assert_same(ours, theirs)
+    assert float(ours[0].layers[1].calls) == float(theirs[0].layers[1].calls) == 30
+
+
 def centred():
     x = keras.Input((8,))
     hidden = L.Dense(6, "relu")(x)

@@ -378,14 +378,10 @@ def _create_variables(model: keras.Model, data: Examples, kinds: Sequence[str] =
         model's metrics; nothing for Keras's steps.
     """
     if all(_is_keras_step(model, f"{kind}_step") for kind in kinds):
-        if not model.built or not all(metric.variables for metric in model.metrics):
+        if not (model.built and _tensorflow.losses(model) and all(metric.variables for metric in model.metrics)):
             if not model.built:
                 _build(model, data)
-            kept = [(variable, variable.numpy()) for variable in model.non_trainable_variables]
-            model.test_step(data.batch(*(tensor[:1] for tensor in data.tensors)))
-            for variable, value in kept:  # a layer that is random at inference, too, has drawn
-                variable.assign(value)
-            model.reset_metrics()
+            _make_metrics(model, data)
         if (
             "train" in kinds and not model.optimizer.built
         ):  # a second time, a LossScaleOptimizer makes itself other variables
@@ -402,10 +398,21 @@ def _create_variables(model: keras.Model, data: Examples, kinds: Sequence[str] =
     return logs
 
 
+def _make_metrics(model: keras.Model, data: Examples) -> None:
+    """Makes what Keras makes of the losses and metrics with the first batch."""
+    if fingerprint(model).key is None:  # traced and not run: its own code may change what is not the model's, or draw
+        _tensorflow.traced(lambda *parts: model.test_step(data.batch(*parts)), *data.specs)
+        return
+    kept = [(variable, variable.numpy()) for variable in model.non_trainable_variables]
+    model.test_step(data.batch(*(tensor[:1] for tensor in data.tensors)))  # a quarter of what tracing takes
+    for variable, value in kept:  # a layer that is random at inference, too, has drawn
+        variable.assign(value)
+    model.reset_metrics()
+
+
 def _own_logs(model: keras.Model, step: Callable[[Any], Any], data: Examples) -> Any:
     """Traces a step of the user's own, which makes its variables, and says what it returns: None for the metrics."""
-    specs = [tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype) for tensor in data.tensors]
-    returned = _tensorflow.traced(lambda *parts: step(data.batch(*parts)), *specs).structured_outputs
+    returned = _tensorflow.traced(lambda *parts: step(data.batch(*parts)), *data.specs).structured_outputs
     if not isinstance(returned, dict):
         raise NotCompiled(f"{type(model).__name__}'s step returns a {type(returned).__name__}")
     if returned.keys() == model.get_metrics_result().keys():
