@@ -469,3 +469,21 @@ def test_what_depends_on_the_whole_batch_is_evaluated_in_the_batches_that_keras_
     make, y = OF_A_BATCH[name]
     ours, theirs = by_both(make, X, y, validation_data=(X, y))
     assert_same(ours, theirs)
+
+
+def test_numbers_may_be_numpy_s():
+    """A batch size of ``np.int64`` ended in an error of TensorFlow's."""
+    counts = {"batch_size": np.int64(16), "validation_steps": np.int64(3), "epochs": np.int64(2)}
+    ours, theirs = by_both(dense, X, REAL, validation_data=(X, REAL), **counts)
+    assert_same(ours, theirs)
+
+
+def test_a_training_in_order_draws_nothing():
+    """The next model's initial weights were others than after ``model.fit``."""
+
+    def drawn(train):
+        random.seed(1)
+        train(dense(), X, REAL, shuffle=False, verbose=0)
+        return random.random()
+
+    assert drawn(fit) == drawn(keras.Model.fit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -90,6 +91,10 @@ def examples(
         structure, n, batch_size = _tensorflow.array_batches(x, y, sample_weight, class_weight, batch_size, steps)
     except Exception as error:
         raise NotCompiled(str(error)) from error  # Keras raises it again, to its caller
+    batch_size, steps = (
+        _whole_number("batch_size", batch_size),
+        None if steps is None else _whole_number("steps", steps),
+    )
     leaves: list[Any] = []
     numbered = _numbered(structure, leaves)
     if n == 0 or batch_size < 1:
@@ -144,6 +149,14 @@ def visiting_order(data: Examples, shuffle: Any, seed: tuple[int, ...], stretch:
     else:
         order = np.arange(data.n, dtype=np.int32)
     return order[begin:end]
+
+
+def _whole_number(name: str, value: Any) -> int:
+    """The value as Python's own integer: NumPy's of 64 bits are no 32-bit tensors."""
+    try:
+        return int(operator.index(value))
+    except TypeError as error:
+        raise NotCompiled(f"{name} is {value!r}, not a whole number") from error
 
 
 def _tensor(array: Any) -> tf.Tensor:

@@ -149,7 +149,9 @@ class _Training:
         self.programs: Programs | None = None
         self.by_steps = False
         self.touched = Touched()
-        self.seed = (random.randrange(2**31),) if following is None else (*following.plan.seed, following.fits)
+        self.seed = (*following.plan.seed, following.fits) if following is not None else (0,)
+        if following is None and self.shuffle:  # else what is drawn from `random` after this call is as after Keras's
+            self.seed = (random.randrange(2**31),)
         self.xla_from = math.inf
         self.written = time.monotonic()
         given = arguments["callbacks"]
@@ -219,8 +221,8 @@ class _Training:
         if not self.by_steps and (self.programs is None or not self.programs.are_of(model.train_function)):
             self._prepare()
         order = data.visiting_order(examples, self.shuffle, self.seed, stretch)
-        if model.stop_training:  # asked for before the first batch, Keras stops after it
-            order = order[: examples.batch_size]
+        if model.stop_training:  # asked for before the first call of a step, Keras stops after it
+            order = order[: examples.batch_size * model.steps_per_execution]
         elif stretch.short:
             warnings.warn(RAN_OUT, stacklevel=2)
         logs = self._train(order, epoch >= self.xla_from)
