@@ -330,6 +330,83 @@ def test_what_keras_trains_with_a_step_of_the_user_s_is_never_gone_on_with_in_pa
     assert any("all of it is trained from the beginning" in note for note in promoted.notes)
 
 
+class Counter(L.Layer):
+    """Changes a variable that is not the model's."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = tf.Variable(0.0)
+
+    def call(self, x):
+        self.calls.assign_add(1.0)
+        return x * (1 + 0.1 * self.calls)
+
+
+class OwnDense(L.Dense):
+    """Code of the user's that changes nothing outside."""
+
+
+class Batches(K.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        """So that Keras trains it."""
+
+
+def told(samples):
+    """A function in Python that counts."""
+    samples.append(1)
+    return np.float32(len(samples))
+
+
+HANDED = {
+    "a callback": ({"x": X, "y": Y, "callbacks": [Batches()]}, False),
+    "a data set": ({"x": tf.data.Dataset.from_tensor_slices((X, Y)).batch(16)}, False),
+    "eagerly": ({"x": X, "y": Y}, True),
+}
+
+
+@pytest.mark.parametrize("name", HANDED)
+def test_what_keras_trains_with_a_layer_that_changes_other_variables_is_not_gone_on_with(name, tmp_path):
+    """A promoted trial went on with its weights, and counted from nothing."""
+    arguments, eagerly = HANDED[name]
+
+    def rung(path, epochs, begin=0, earlier=None, middle=Counter):
+        keras.utils.set_random_seed(3)
+        model = keras.Sequential([keras.Input((4,)), L.Dense(3), middle(), L.Dense(1)])
+        model.compile("sgd", loss="mse", run_eagerly=eagerly)
+        with planned(TrainingPlan((5,), path, {}, earlier)) as record:
+            model.fit(**arguments, epochs=epochs, initial_epoch=begin, verbose=0, shuffle=False)
+        return record
+
+    whole = rung(tmp_path / "whole", 4)
+    rung(tmp_path / "0", 2)
+    promoted = rung(tmp_path / "1", 4, 2, tmp_path / "0")
+    np.testing.assert_allclose(promoted.history["loss"], whole.history["loss"], rtol=1e-5)
+    assert any("all of it is trained from the beginning" in note for note in promoted.notes)
+    rung(tmp_path / "2", 2, middle=lambda: OwnDense(3))
+    again = rung(tmp_path / "3", 4, 2, tmp_path / "2", middle=lambda: OwnDense(3))
+    assert any("all of it is trained from the beginning" in note for note in again.notes) == eagerly
+
+
+def test_what_a_function_in_python_keeps_begins_anew(tmp_path):
+    def rung(path, epochs, begin=0, earlier=None):
+        keras.utils.set_random_seed(3)
+        samples = []
+
+        class Python(L.Layer):
+            def call(self, x):
+                return x * tf.ensure_shape(tf.numpy_function(lambda: told(samples), [], tf.float32), ())
+
+        model = keras.Sequential([keras.Input((4,)), Python(), L.Dense(1)])
+        model.compile("sgd", loss="mse", jit_compile=False)
+        with planned(TrainingPlan((5,), path, {}, earlier)) as record:
+            model.fit(X, Y, epochs=epochs, initial_epoch=begin, verbose=0)
+        return record.history["loss"]
+
+    whole = rung(tmp_path / "whole", 3)
+    rung(tmp_path / "0", 1)
+    assert rung(tmp_path / "1", 3, 1, tmp_path / "0") == whole
+
+
 def test_an_unbuilt_model_that_keras_trains_goes_on_with_its_weights(tmp_path):
     class EveryBatch(K.Callback):
         def on_train_batch_end(self, batch, logs=None):

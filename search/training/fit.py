@@ -28,8 +28,8 @@ from search.training.program import (
     Programs,
     Touched,
     by_steps,
+    changes_itself_alone,
     create_variables,
-    has_own_step,
     programs,
     programs_of_evaluation,
     touched,
@@ -43,6 +43,8 @@ RAN_OUT = (
     "Your input ran out of data; interrupting training. Make sure that your dataset or generator can generate at least "
     "`steps_per_epoch * epochs` batches. You may need to use the `.repeat()` function when building your dataset."
 )
+
+DATA = ("x", "y", "sample_weight")
 
 keras_fit = keras.Model.fit  # taken before a plan puts ours in its place
 
@@ -146,6 +148,7 @@ class _Training:
         self.initial_epoch: int = arguments["initial_epoch"]
         self.shuffle, self.validation_freq = arguments["shuffle"], arguments["validation_freq"]
         self.examples, self.validation = _examples(arguments)
+        self.data = tuple(arguments[name] for name in DATA)
         self.programs: Programs | None = None
         self.by_steps = False
         self.touched = Touched()
@@ -328,7 +331,7 @@ class _Training:
                 "logs": logs,
             }
         )
-        whole = self.touched.whole and not (self.by_steps and has_own_step(self.model))
+        whole = self.touched.whole and (not self.by_steps or changes_itself_alone(self.model, *self.data))
         _write(following, self.model, epoch, memory, self.touched.values(), whole)
         self.written = time.monotonic()
 
@@ -547,7 +550,7 @@ def _by_keras(
     history = keras_fit(model, **arguments)
     _say(line)
     _note(following, model)
-    _write(following, model, None, None, [], not has_own_step(model))
+    _write(following, model, None, None, [], changes_itself_alone(model, *(arguments[name] for name in DATA)))
     return history
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from search.errors import first_line
 from search.training import _tensorflow, xla
-from search.training.data import Examples, NotCompiled
+from search.training.data import Examples, NotCompiled, examples
 from search.training.fingerprint import Fingerprint, fingerprint
 
 PROGRAMS_KEPT = 72  # of some MB each; a model has three: training as a graph, through XLA, evaluation
@@ -58,7 +58,7 @@ class Touched:
 
     Attributes:
         variables: as captured resources, in the order in which the programs touch them.
-        whole: whether nothing but variables is changed: no table, no queue.
+        whole: whether nothing but variables is changed: no table, no queue, nothing in Python.
         exact: whether, beside that, no random numbers come from a kernel, whose state nobody can read.
     """
 
@@ -91,6 +91,7 @@ CHANGING = (
     "Barrier",
     "Reader",
 )
+PYTHON = ("PyFunc", "PyFuncStateless", "EagerPyFunc")  # what may keep anything
 
 
 def _nodes(concrete: Any) -> Iterator[Any]:
@@ -170,13 +171,7 @@ class Programs:
     def touched(self) -> Touched:
         """What the programs made so far read and change outside the model and its optimizer."""
         made = [program for kind in ("train", "test") for (one, _), program in self.own.items() if one == kind]
-        model = self.model
-        known = [
-            *model.variables,
-            *model.optimizer.variables,
-            *model.metrics_variables,
-        ]  # metrics begin each epoch anew
-        handles = {id(_tensorflow.handle(variable)) for variable in known}
+        handles = {id(_tensorflow.handle(variable)) for variable in _known_variables(self.model)}
         found: dict[int, tf.Tensor] = {}
         for program in made:
             for one in program.captures(self.found.variables):
@@ -185,6 +180,7 @@ class Programs:
         variables = [one for one in found.values() if _tensorflow.is_variable(one)]
         nodes = [node for program in made for node in _nodes(program.concrete)]
         changed = len(variables) < len(found) and any(node.op.startswith(CHANGING) for node in nodes)
+        changed = changed or any(node.op in PYTHON for node in nodes)
         draws = any("seed2" in node.attr for node in nodes)
         return Touched(tuple(variables), not changed, not changed and not draws)
 
@@ -327,9 +323,44 @@ def touched(model: keras.Model, data: Examples, validation: Examples | None) -> 
     return made.touched()
 
 
-def has_own_step(model: keras.Model) -> bool:
-    """Whether the user's ``train_step`` says what an update changes."""
-    return not _is_keras_step(model, "train_step")
+def changes_itself_alone(model: keras.Model, *arguments: Any) -> bool:
+    """Whether steps that Keras has run are known to change the model's and its optimizer's variables alone.
+
+    Args:
+        arguments: ``x``, ``y`` and ``sample_weight`` of ``model.fit``.
+    """
+    if not _tensorflow.is_own_train_function(model):
+        return False
+    if fingerprint(model).key is not None:
+        return True
+    own = type(model).make_train_function is not keras.Model.make_train_function
+    if own or "make_train_function" in vars(model) or model.run_eagerly or tf.config.functions_run_eagerly():
+        return False  # code of the user's runs at every step, and may keep anything in Python
+    try:
+        specs, batch = _of_a_batch(*arguments)
+        with _tracing():
+            step = _tensorflow.traced(lambda *parts: model.train_step(batch(*parts)), *specs)
+    except NotCompiled:
+        return False
+    handles = {id(_tensorflow.handle(variable)) for variable in _known_variables(model)}
+    outside = any(one.dtype == tf.resource and id(one) not in handles for one in step.captured_inputs)
+    return not outside and not any(node.op in PYTHON for node in _nodes(step))
+
+
+def _of_a_batch(x: Any, y: Any = None, sample_weight: Any = None) -> tuple[list[Any], Callable[..., Any]]:
+    """The specifications of a batch's tensors, and what makes of the tensors what a step takes."""
+    if isinstance(x, tf.data.Dataset):
+        structure = x.element_spec
+        specs = tf.nest.flatten(structure)
+        return specs, lambda *parts: tf.nest.pack_sequence_as(structure, parts)
+    if not _tensorflow.accepts_arrays(x, y, sample_weight):
+        raise NotCompiled(f"x is a {type(x).__name__}")
+    found = examples(x, y, sample_weight)
+    return list(found.specs), found.batch
+
+
+def _known_variables(model: keras.Model) -> list[keras.Variable]:
+    return [*model.variables, *model.optimizer.variables, *model.metrics_variables]  # metrics begin each epoch anew
 
 
 def create_variables(model: keras.Model, data: Examples) -> None:
