@@ -226,7 +226,7 @@ class Sweep:
 
 
 @dataclass(frozen=True)
-class Exercise:
+class Results:
     """Everything one results folder says; parts whose step has not run are None or empty."""
 
     folder: Path
@@ -280,7 +280,7 @@ class Exercise:
         return f"{shlex.join(words)} {step} {shlex.join(options)}".replace("  ", " ").strip()
 
 
-def read_record(folder: Path) -> Exercise:
+def read_record(folder: Path) -> Results:
     """What `folder` (results/<exercise>) says of itself in run.json, checked; trials and figures are not read.
 
     Raises WorkError, in one line with the file and the remedy, for a file that is missing though its
@@ -292,8 +292,8 @@ def read_record(folder: Path) -> Exercise:
             raise ValueError("it was changed since its step wrote it")
         about = run["exercise"]
         for step in run["steps"].values():
-            shlex.split(str(step.get("command", "")))  # which `Exercise.command` takes apart
-        return Exercise(
+            shlex.split(str(step.get("command", "")))  # which `Results.command` takes apart
+        return Results(
             folder=folder,
             name=str(about["name"]),
             title=str(about["title"]),
@@ -324,7 +324,7 @@ def read_test_readings(folder: Path) -> list[dict[str, Any]]:
         ]
 
 
-def check_unchanged(exercise: Exercise) -> None:
+def check_unchanged(exercise: Results) -> None:
     """Whether the files that complete steps recorded are what they wrote.
 
     Raises:
@@ -340,7 +340,7 @@ def check_unchanged(exercise: Exercise) -> None:
                 )
 
 
-def read_search(folder: Path) -> Exercise:
+def read_search(folder: Path) -> Results:
     """The record, the trials and the best of them, checked; see :func:`read_record`."""
     exercise = read_record(folder)
     check_unchanged(exercise)
@@ -358,7 +358,7 @@ def read_search(folder: Path) -> Exercise:
     return replace(exercise, trials=trials, best=best, finalists=finalists)
 
 
-def read_exercise(folder: Path) -> Exercise:
+def read_exercise(folder: Path) -> Results:
     """Everything in `folder`, checked; see :func:`read_record`."""
     exercise = read_search(folder)
     return replace(exercise, final=_final(exercise), sweeps=_sweeps(exercise))
@@ -431,12 +431,12 @@ def read_rows(path: Path, columns: tuple[str, ...] = ()) -> tuple[list[str], lis
     return header, [{name: files.cell_text(cell) for name, cell in row.items()} for row in rows]
 
 
-def _wanted(exercise: Exercise, step: str, path: Path) -> bool:
+def _wanted(exercise: Results, step: str, path: Path) -> bool:
     """A file is read when it is there, and missed when its step is recorded as run."""
     return step in exercise.steps or path.exists()
 
 
-def _search(exercise: Exercise) -> tuple[list[Trial], Best | None]:
+def _search(exercise: Results) -> tuple[list[Trial], Best | None]:
     path = exercise.folder / "trials.csv"
     if not _wanted(exercise, "search", path):
         return [], None
@@ -462,7 +462,7 @@ def _search(exercise: Exercise) -> tuple[list[Trial], Best | None]:
         )
 
 
-def _finalists(exercise: Exercise) -> Finalists | None:
+def _finalists(exercise: Results) -> Finalists | None:
     path = exercise.folder / "finalists" / "finalists.json"
     if not path.exists() and not exercise.steps.get("finalists", {}).get("complete", False):
         return None
@@ -518,7 +518,7 @@ def _history(path: Path, remedy: str) -> dict[str, Floats]:
         return {name: np.array([[_figure(row[name]) for row in group] for group in by_seed]) for name in METRICS}
 
 
-def _final(exercise: Exercise) -> Final | None:
+def _final(exercise: Results) -> Final | None:
     folder = exercise.folder / "retrain"
     path = folder / "metrics.json"
     if not _wanted(exercise, "retrain", path):
@@ -583,7 +583,7 @@ def _misread(path: Path, remedy: str) -> Misread:
         )
 
 
-def _sweeps(exercise: Exercise) -> list[Sweep]:
+def _sweeps(exercise: Results) -> list[Sweep]:
     folder = exercise.folder / "sweeps"
     recorded = [step.removeprefix("sweep ") for step in exercise.steps if step.startswith("sweep ")]
     found = sorted(path.stem for path in folder.glob("*.csv"))
@@ -591,7 +591,7 @@ def _sweeps(exercise: Exercise) -> list[Sweep]:
     return [_sweep(exercise, name) for name in [*recorded, *(name for name in found if name not in known)]]
 
 
-def _sweep(exercise: Exercise, name: str) -> Sweep:
+def _sweep(exercise: Results, name: str) -> Sweep:
     path = exercise.folder / "sweeps" / f"{files.slug(name)}.csv"
     with reading(path, "one row a training of the sweep", f"run '{exercise.command(f'sweep {name}')}' again"):
         _, rows = read_rows(path, ("value", "seed", *SWEEP_METRICS))

@@ -67,7 +67,7 @@ def print_summary(folder: Path, console: Console, top: int = 10) -> None:
         console.print(f"trial {trial.trial_id} failed: {trial.message}", markup=False)
 
 
-def print_finalists(exercise: results.Exercise, console: Console) -> None:
+def print_finalists(exercise: results.Results, console: Console) -> None:
     """Prints what the finalists reached and which one was chosen."""
     found = exercise.finalists
     assert found is not None
@@ -117,7 +117,7 @@ def _space_table(space: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _budget_table(searched: results.Exercise) -> Table:
+def _budget_table(searched: results.Results) -> Table:
     table = _table("Where the budget went")
     for column in ("bracket", "rung", "trials", "to epoch", "epochs", "seconds", f"best {searched.objective}"):
         table.add_column(column, justify="right")

@@ -20,9 +20,9 @@ from search.errors import WorkError
 from search.report import estimators, evidence, figures, plots, sentences
 from search.report.console import describe_domain
 from search.results import (
-    Exercise,
     Final,
     Finalists,
+    Results,
     Search,
     Sweep,
     Trial,
@@ -136,7 +136,7 @@ def _write_page(path: Path, **content: Any) -> Path:
     return path
 
 
-def _write_plots(exercise: Exercise) -> list[Path]:
+def _write_plots(exercise: Results) -> list[Path]:
     return [plots.save(draw(), exercise.folder / "plots" / f"{name}.png") for name, draw in _drawings(exercise).items()]
 
 
@@ -148,12 +148,12 @@ def _data_uri(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
 
 
-def _histories(exercise: Exercise) -> dict[str, dict[str, Any]]:
+def _histories(exercise: Results) -> dict[str, dict[str, Any]]:
     assert exercise.final is not None
     return {name: dict(method.history) for name, method in exercise.final.methods.items()}
 
 
-def _drawings(exercise: Exercise) -> dict[str, Callable[[], Figure]]:
+def _drawings(exercise: Results) -> dict[str, Callable[[], Figure]]:
     """What can be drawn of this exercise, by the plot's file name."""
     drawings: dict[str, Callable[[], Figure]] = {}
     final = exercise.final
@@ -181,7 +181,7 @@ def _drawings(exercise: Exercise) -> dict[str, Callable[[], Figure]]:
     return drawings
 
 
-def _costs(exercise: Exercise) -> list[plots.Priced]:
+def _costs(exercise: Results) -> list[plots.Priced]:
     """Every value of the sweeps that never failed, with its accuracy and its cost."""
     return [
         plots.Priced(
@@ -229,13 +229,13 @@ def _settings_that_vary(trials: Sequence[Trial]) -> list[str]:
     return [name for name in names if len({trial.hyperparameters.get(name) for trial in trials}) > 1]
 
 
-def _checked_view(exercise: Exercise, images: dict[str, str]) -> dict[str, Any]:
+def _checked_view(exercise: Results, images: dict[str, str]) -> dict[str, Any]:
     """What the page shows of an exercise; raises WorkError for an entry of run.json that cannot be shown."""
     with reading_record(exercise.folder, "what each step records"):
         return _view(exercise, images)
 
 
-def _view(exercise: Exercise, images: dict[str, str]) -> dict[str, Any]:
+def _view(exercise: Results, images: dict[str, str]) -> dict[str, Any]:
     """Everything the template says about one exercise, as text."""
     final = exercise.final
     steps = exercise.steps
@@ -325,7 +325,7 @@ def _family_rows(search: Search) -> list[tuple[str, ...]]:
     ]
 
 
-def _methods_table(exercise: Exercise) -> list[tuple[str, list[tuple[str, str]]]]:
+def _methods_table(exercise: Results) -> list[tuple[str, list[tuple[str, str]]]]:
     """Rows of (label, one (figure, note) a method), for the methods there are: the starting one, then the tuned."""
     best, final = exercise.best, exercise.final
     if final is not None:
@@ -387,7 +387,7 @@ def _epochs(found: estimators.Summary) -> tuple[str, str]:
     return f"{found.median:.0f}", f"{found.low:.0f} to {found.high:.0f}" if found.n > 1 else ""
 
 
-def _lab_row(exercise: Exercise) -> dict[str, Any] | None:
+def _lab_row(exercise: Results) -> dict[str, Any] | None:
     """The row of this exercise in the lab's tables: the two methods' figures side by side."""
     if exercise.final is None:
         return None
@@ -502,7 +502,7 @@ def _budget(search: Search) -> list[dict[str, str]]:
     return rows
 
 
-def _sweep_rows(exercise: Exercise, sweep: Sweep) -> list[dict[str, Any]]:
+def _sweep_rows(exercise: Results, sweep: Sweep) -> list[dict[str, Any]]:
     rows = []
     for i, value in enumerate(sweep.values):
         cells = []
@@ -542,7 +542,7 @@ def _retuned(sweep: Sweep, value: Any) -> str:
     return "" if setting is None else f", {figures.words(str(sweep.retuned))} {figures.value(setting)}"
 
 
-def _steps_table(exercise: Exercise) -> list[dict[str, str]]:
+def _steps_table(exercise: Results) -> list[dict[str, str]]:
     return [
         {
             "step": figures.words(name),
@@ -556,7 +556,7 @@ def _steps_table(exercise: Exercise) -> list[dict[str, str]]:
     ]
 
 
-def _surroundings(exercise: Exercise) -> list[tuple[str, str]]:
+def _surroundings(exercise: Results) -> list[tuple[str, str]]:
     """Versions, machine, source and data; once where all steps agree, else naming the steps."""
     describe: dict[str, Callable[[Any], str]] = {
         "versions": lambda entry: ", ".join(f"{name} {version}" for name, version in entry.items()),
@@ -582,7 +582,7 @@ def _surroundings(exercise: Exercise) -> list[tuple[str, str]]:
     return rows
 
 
-def _test_readings(exercise: Exercise, final: Final) -> str:
+def _test_readings(exercise: Results, final: Final) -> str:
     """How often the test images were read, by the log where there is one."""
     logged = read_test_readings(exercise.folder)
     if len(logged) < 2:
@@ -596,7 +596,7 @@ def _test_readings(exercise: Exercise, final: Final) -> str:
     )
 
 
-def _earlier(exercise: Exercise) -> list[str]:
+def _earlier(exercise: Results) -> list[str]:
     """What a retraining or a sweep found before it was repeated with other settings, a sentence each, oldest first."""
     sentences_ = []
     for name, step in exercise.steps.items():

@@ -10,7 +10,7 @@ import numpy as np
 
 from search.report import estimators, evidence, figures
 from search.report.estimators import Interval, Summary
-from search.results import Exercise, Final, Finalist, Finalists, Method, Search, Setting, Sweep
+from search.results import Final, Finalist, Finalists, Method, Results, Search, Setting, Sweep
 
 LAB_EPOCHS = 100
 NAMES = {"start": "starting", "tuned": "tuned"}
@@ -31,7 +31,7 @@ def ranged(measure: str, found: Summary) -> str:
     )
 
 
-def answer(exercise: Exercise) -> list[str]:
+def answer(exercise: Results) -> list[str]:
     """The short answer to an exercise's question: what was found, with the figures."""
     sentences = []
     final = exercise.final
@@ -100,7 +100,7 @@ def _differing(ours: dict[str, Setting], theirs: dict[str, Setting]) -> tuple[st
     return configuration(first), configuration(second)
 
 
-def discussion(exercise: Exercise) -> list[str]:
+def discussion(exercise: Results) -> list[str]:
     """What the figures support and what they do not, a paragraph a point; empty before the search has run."""
     paragraphs = []
     if exercise.final is not None:
@@ -161,7 +161,7 @@ def comparison(final: Final) -> str:
     )
 
 
-def rule(exercise: Exercise, final: Final) -> str:
+def rule(exercise: Results, final: Final) -> str:
     """What is scored, chosen and handed over, and what the best epoch would have been."""
     objective = figures.words(exercise.objective)
     epochs = evidence.over_seeds(final.methods["tuned"], "best_epoch")
@@ -191,7 +191,7 @@ def rule(exercise: Exercise, final: Final) -> str:
     )
 
 
-def against_majority(exercise: Exercise, final: Final) -> str:
+def against_majority(exercise: Results, final: Final) -> str:
     """What an accuracy is worth: against the answer that never looks at the image."""
     tuned = evidence.over_seeds(final.methods["tuned"], "test_accuracy").median
     majority, share = final.majority_accuracy, figures.percent(final.majority_accuracy)
@@ -208,7 +208,7 @@ def against_majority(exercise: Exercise, final: Final) -> str:
     return f"{share} of the test images are '{common}'; always answering that reaches {share} accuracy, {worth}."
 
 
-def hardest(exercise: Exercise, final: Final) -> str:
+def hardest(exercise: Results, final: Final) -> str:
     """Where the tuned model errs: misses and false alarms of two classes, the worst class and pair of many."""
     matrices = evidence.confusions(final, final.methods["tuned"], len(exercise.classes))
     totals = np.maximum(matrices[0].sum(axis=1), 1)
@@ -313,7 +313,7 @@ def fitting(name: str, method: Method) -> str:
     )
 
 
-def selection(exercise: Exercise) -> str:
+def selection(exercise: Results) -> str:
     """Why the winning trial's own score flatters it, beside the same configuration trained again."""
     completed = [trial for trial in exercise.trials if trial.status == "COMPLETED"]
     if exercise.best is None or len(completed) < 2:
@@ -344,7 +344,7 @@ def selection(exercise: Exercise) -> str:
     )
 
 
-def _chosen_by_finalists(exercise: Exercise) -> str:
+def _chosen_by_finalists(exercise: Results) -> str:
     """How far the winning mean can be believed."""
     assert exercise.best is not None
     trained = (
@@ -400,7 +400,7 @@ def _cost(sweep: Sweep, i: int) -> str:
     return f"{figures.value(sweep.values[i])} ({', '.join(parts)})" if parts else figures.value(sweep.values[i])
 
 
-def side_by_side(exercise: Exercise, sweep: Sweep) -> str:
+def side_by_side(exercise: Results, sweep: Sweep) -> str:
     """One answer to 'which value is best' from the sweep and the search; empty where the search chose none."""
     if exercise.best is None or sweep.name not in exercise.best.hyperparameters:
         return ""
@@ -467,7 +467,7 @@ def _means(sweep: Sweep, measure: str) -> estimators.Floats:
     return np.array([estimators.mean_and_deviation(group)[0] for group in sweep.measures[measure]])
 
 
-def not_tested(exercise: Exercise) -> list[str]:
+def not_tested(exercise: Results) -> list[str]:
     """The limits of what was run, a sentence each."""
     limits = []
     final, tried = exercise.final, [trial for trial in exercise.trials if trial.status != "RUNNING"]
@@ -502,7 +502,7 @@ def _points(difference: float) -> str:
     return f"{100 * difference:.2f} percentage points" if difference >= 0.00005 else "under 0.01 percentage points"
 
 
-def lab_discussion(exercises: Sequence[Exercise]) -> list[str]:
+def lab_discussion(exercises: Sequence[Results]) -> list[str]:
     """What the exercises say together: where tuning helped, and which accuracies may be compared."""
     finished = [(exercise, exercise.final) for exercise in exercises if exercise.final is not None]
     if not finished:
