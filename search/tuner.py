@@ -201,7 +201,9 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
                 None
                 if total is None
                 else stack.enter_context(
-                    Progress(Console(soft_wrap=True, highlight=False), "trials", total, float(total))
+                    Progress(
+                        Console(soft_wrap=True, highlight=False, force_jupyter=False), "trials", total, float(total)
+                    )
                 )
             )
             study.run(oracle, workers, job=job, tell=tell, tell_again=tell_again, write=write, ask=ask, go_on=go_on)

@@ -43,7 +43,7 @@ def test_the_library_s_page_runs(tmp_path):
 def test_the_readme_s_first_block_runs_on_arrays_of_the_reader_s(tmp_path):
     first, _ = blocks("README.md")
     out = run(DATA + first, tmp_path)
-    assert "Trial" in out
+    assert "] trial 0000: val_loss" in out
     assert len(first.strip().splitlines()) <= 16
 
 

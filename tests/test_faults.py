@@ -861,9 +861,6 @@ import ctypes, os, resource, signal, sys, time
 import multiprocessing
 from pathlib import Path
 
-import search.training.fit
-
-search.training.fit.SECONDS_BETWEEN_STATES = 0  # a state an epoch
 HERE = Path(__file__).parent
 
 
@@ -891,27 +888,32 @@ HARMS = {
 class Small(HyperModel):
     def fit(self, hp, model, *args, callbacks=(), **kwargs):
         import keras
+        import search.training.fit
 
+        search.training.fit.SECONDS_BETWEEN_STATES = 0  # a state an epoch, in the worker
         kind = hp.values["kind"]
         harm = HARMS.get(kind.removesuffix(" once"), lambda: None)
         mark = HERE / f"{kind}.done"
 
-        class Log(keras.callbacks.Callback):
+        class Remembering(keras.callbacks.Callback):
+            def get_state(self):
+                return None  # nothing, so that the training goes on from its last state
+
+            def set_state(self, state):
+                pass
+
+        class Log(Remembering):
             def on_epoch_end(self, epoch, logs=None):
                 with open(HERE / "epochs.log", "a") as file:
                     file.write(f"{kind}: {epoch + 1}\n")
 
-        class Harm(keras.callbacks.Callback):
+        class Harm(Remembering):
             def on_epoch_begin(self, epoch, logs=None):
-                if epoch == 2 and not kind.endswith(" once"):
+                if epoch == 2 and not mark.exists():  # the state of the second epoch has been written
+                    if kind.endswith(" once"):
+                        mark.touch()
                     harm()
 
-            def on_epoch_end(self, epoch, logs=None):
-                if epoch == 1 and kind.endswith(" once") and not mark.exists():
-                    mark.touch()
-                    harm()
-
-        # harm comes after the callback that writes the state
         return super().fit(hp, model, *args, callbacks=[Log(), *callbacks, Harm()], **kwargs)
 
 """
@@ -1006,7 +1008,7 @@ def test_a_trial_whose_worker_is_lost_goes_on_from_its_last_state(harmed, kind):
         ("hangs", f"it overran its time limit of {SECONDS} s, 3 times"),
         ("diverges", "diverged: the loss is "),
         ("too large", "build: ResourceExhaustedError: "),
-        ("no room", "build: MemoryError: no room for the moments"),
+        ("no room", "fit: MemoryError: no room for the moments"),
         ("no metric", "the objective val_accuracy is not among the model's metrics (loss, val_loss)"),
         ("missing file", "fit: FileNotFoundError: "),
     ],
