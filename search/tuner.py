@@ -43,6 +43,7 @@ if keras.backend.backend() == "tensorflow":
     threads.one_for_arithmetic()
 
 HOOKS = ("on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_end")
+NOT_THE_USERS = ("builtins", "numpy", "tensorflow", "keras", "pandas", "scipy")  # where the classes of plain data are
 OWN = (  # methods whose override is the user's code, which may keep something in Python from one trial to the next
     *HOOKS,
     *("run_trial", "_build_and_fit_model", "on_trial_begin", "on_trial_end", "on_search_begin", "on_search_end"),
@@ -335,9 +336,17 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
                 return f"{type(self).__name__}.{name}"
         if self._fits_itself():
             return f"{type(self.hypermodel).__name__}.fit"
+        calling = (
+            keras.callbacks.LambdaCallback,
+            keras.callbacks.LearningRateScheduler,
+        )  # they call the user's functions
         for callback in problem.kwargs.get("callbacks") or ():
-            if not type(callback).__module__.startswith("keras."):
+            if isinstance(callback, calling) or not type(callback).__module__.startswith("keras."):
                 return f"the callback {type(callback).__name__}"
+        data = {name: value for name, value in problem.kwargs.items() if name != "callbacks"}
+        for part in keras.tree.flatten((problem.args, data)):
+            if type(part).__module__.split(".")[0] not in NOT_THE_USERS:
+                return f"the data's {type(part).__name__}"
         return ""
 
     def _fits_itself(self) -> bool:

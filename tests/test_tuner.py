@@ -195,6 +195,34 @@ def test_first_values_come_first_and_time_ends_the_search(tmp_path):
     assert found(searched(tmp_path / "a", first=[{"units": 8}], max_trials=3, max_seconds=1e-9)) == found(one)
 
 
+class Batches(keras.utils.PyDataset):
+    """Data that a class of the user's makes, which may keep something from one epoch to the next."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, i):
+        return X[:20], Y[:20]
+
+
+@pytest.mark.parametrize(
+    ("fit", "said"),
+    [
+        ({"callbacks": [keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: None)]}, "LambdaCallback"),
+        ({"callbacks": [keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate)]}, "LearningRateScheduler"),
+        ({"x": Batches(), "y": None}, "Batches"),
+        ({}, ""),
+        ({"callbacks": [keras.callbacks.EarlyStopping()]}, ""),
+    ],
+)
+def test_code_of_the_user_s_that_keras_calls_is_known_as_such(tmp_path, fit, said):
+    """In a worker, what a function of a callback or a class of data leaves behind in Python would be lost."""
+    one = tuner(tmp_path)
+    found = one._own_code(one._problem((), {**FIT, **fit}))
+    assert said in found
+    assert bool(found) == bool(said)
+
+
 class Scored(search.HyperModel):
     """Trials whose scores are told in advance, in the order in which they are asked for."""
 
