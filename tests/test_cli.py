@@ -272,7 +272,7 @@ def test_it_searches_all_the_same(how, tmp_path, small_data):
     assert "Searched 2 trials" in process.stdout
 
 
-@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.slow), 3])
 @pytest.mark.parametrize("after", ["the first line", "a trial"])
 def test_interrupted_it_says_how_to_go_on_in_one_line(times, after, tmp_path, small_data):
     script = write_exercise(tmp_path, NEURON)

@@ -89,9 +89,7 @@ def wait_for(condition, process):
 
 
 # Ray gives its client's server 30 s to start, which a busy machine can exceed
-@pytest.mark.parametrize(
-    "way", ["local", *(pytest.param(way, marks=pytest.mark.slow) for way in ("address", "client"))]
-)
+@pytest.mark.parametrize("way", [pytest.param(way, marks=pytest.mark.slow) for way in ("local", "address", "client")])
 def test_it_finds_the_same_as_the_local_pool_to_the_last_bit(nodes, local_pool, neuron, small_data, way):
     address = way if way == "local" else getattr(nodes, way)
     out = run(neuron, *BUDGET, "--cluster", address, "--data", small_data)

@@ -1,6 +1,6 @@
 """Mutated files: whatever a file holds, the answer is one of our two errors in one line, or a result that it does not harm.
 
-``FUZZ_EXAMPLES=10000 python -m pytest tests/test_fuzz.py`` tries more than the 200 of every day, which are the same each time.
+``FUZZ_EXAMPLES=10000 python -m pytest tests/test_fuzz.py`` tries more than the 100 of every day, which are the same each time.
 """
 
 import copy
@@ -26,7 +26,7 @@ from search.training import checkpoint
 from search.workers.trial import Outcome
 from tests.test_bad_input import BEST, RUN, TRIALS
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "200"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "100"))
 fuzz = settings(
     derandomize="FUZZ_EXAMPLES" not in os.environ,  # the same every day
     max_examples=EXAMPLES,

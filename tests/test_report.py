@@ -510,6 +510,7 @@ def test_plots_are_written_and_named(lab: Path) -> None:
     assert not list(lab.rglob("*.tmp")), "a temporary file was left behind"
 
 
+@pytest.mark.slow
 def test_same_results_give_the_same_bytes(lab: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(lab / "single", tmp_path / "single")
     assert report_page.write_report(copy).read_bytes() == report_page.write_report(lab / "single").read_bytes()

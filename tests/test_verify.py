@@ -109,6 +109,7 @@ def test_a_page_of_other_code_is_said_to_be_one(results):
     assert wrong(results)["report"].startswith("the code that wrote it is not the code that is here")
 
 
+@pytest.mark.slow
 def test_images_that_are_elsewhere_are_given(results, small_data, tmp_path):
     run_json = results / "small" / "run.json"
     record = json.loads(run_json.read_text())
