@@ -9,6 +9,10 @@ import textwrap
 import numpy as np
 import pytest
 
+os.environ.setdefault(
+    "TF_ENABLE_ONEDNN_OPTS", "1"
+)  # as the lab's commands have it: tests compare with some that are forks
+
 import search.workers.runtime  # noqa: F401
 from tests.preloaded import ROOT, Preloaded
 

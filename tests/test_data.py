@@ -200,6 +200,17 @@ def test_the_downloaded_file_of_keras(tmp_path, monkeypatch, small_npz):
     assert data.load("keras").name == "keras"
 
 
+def test_the_first_of_the_images_are_told_from_all_of_them(small_npz, small):
+    n = len(small["x_train"]) - 10
+    all_of_them, first = data.load(str(small_npz)), data.load(str(small_npz), n)
+    assert np.array_equal(first.images, small["x_train"][:n])
+    assert np.array_equal(first.labels, small["y_train"][:n])
+    assert first.sha256 != all_of_them.sha256
+    assert first.test_sha256 == all_of_them.test_sha256
+    assert first.name != all_of_them.name
+    assert data.load(str(small_npz), n + 10).sha256 == all_of_them.sha256
+
+
 @pytest.mark.parametrize("key", ["x_train", "y_train", "x_test", "y_test"])
 def test_fingerprints_are_of_the_training_and_of_the_test_data(tmp_path, small_npz, small, key):
     array = small[key].copy()

@@ -224,6 +224,15 @@ def test_the_whole_exercise_leaves_every_file(tmp_path, small_data):
     assert "retrain: done before with the same settings" in again
 
 
+def test_steps_after_a_quick_search_take_the_images_that_it_took(tmp_path):
+    script = write_exercise(tmp_path, NEURON)
+    run(script, "search", "--quick", "--results", "mine", "--workers", 0)
+    run(script, "finalists", "--results", "mine", "--finalists", 1, "--finalist-seeds", 1, "--workers", 0)
+    recorded = json.loads((tmp_path / "mine" / "small" / "run.json").read_text())
+    assert (recorded["data"]["train"], recorded["data"]["validation"]) == (5000, 1000)
+    assert recorded["steps"]["finalists"]["complete"]
+
+
 def test_the_model_that_is_kept_scores_what_was_reported(tmp_path, small_data):
     import keras
     import numpy as np

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SWEEP_EPOCHS = 10
 PIPED_WIDTH = 1000  # a table in a file has its rows on one line each
 QUICK_FOLDER = "quick"  # below the results: its figures are no results of the lab
+QUICK_IMAGES = 6_000  # a convolutional epoch over all takes up to a minute
 
 Command = Callable[..., Any]
 
@@ -40,7 +41,8 @@ def exercise_command(exercise: Exercise, script: Path) -> click.Group:
         if workers is None and cluster is None:
             workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
-        return Session(exercise, script, folder, data, workers, seed, console, cluster)
+        images = QUICK_IMAGES if quick else None
+        return Session(exercise, script, folder, data, workers, seed, console, cluster, images)
 
     def search_options(tuner: str, max_epochs: int | None, trials: int | None, quick: bool) -> dict[str, Any]:
         if trials is not None and tuner == "hyperband":
@@ -343,7 +345,11 @@ def _epochs(help: str) -> Callable[[Command], Command]:
 def _where(command: Command) -> Command:
     """Where an exercise's results are."""
     for option in (
-        click.option("--quick", is_flag=True, help=f"The smallest budget, in results/{QUICK_FOLDER}."),
+        click.option(
+            "--quick",
+            is_flag=True,
+            help=f"The smallest budget, {QUICK_IMAGES:,} training images, in results/{QUICK_FOLDER}.",
+        ),
         click.option("--results", callback=_folder, help="The results folder (results)."),
     ):
         command = option(command)

@@ -83,13 +83,14 @@ class Source:
         return min(MOST_VALIDATION, len(self.images) // VALIDATION_SHARE)
 
 
-def load(source: str | None = None) -> Source:
+def load(source: str | None = None, most: int | None = None) -> Source:
     """Reads the training images; of the test images only their number and digest leave here, until :func:`test_examples`.
 
     Args:
         source: None for the embedded MNIST, the path of an ``.npz`` in Keras's layout (``x_train``, ``y_train``,
             ``x_test``, ``y_test``), a folder of the four IDX files, plain or ``.gz``, or ``keras`` for the file that
             ``keras.datasets.mnist`` has downloaded.
+        most: the first of the training images, so many, are taken and no others; None takes all.
 
     Raises:
         RequestError: the source is missing, damaged, has fewer than FEWEST training images, or is no images with labels
@@ -109,8 +110,10 @@ def load(source: str | None = None) -> Source:
             "give both in one size"
         )
     classes = 1 + int(max(labels.max(), test_labels.max()))
-    digests = _digest(images, labels), _digest(test, test_labels)
     name = "MNIST, embedded" if source is None else str(source)
+    if most is not None and most < len(images):
+        images, labels, name = images[:most], labels[:most], f"{name}, the first {most:,} images"
+    digests = _digest(images, labels), _digest(test, test_labels)
     return Source(name, images, labels, classes, len(test), *digests, location)
 
 

@@ -61,7 +61,7 @@ def main(exercise: Exercise, argv: Sequence[str] | None = None) -> None:
 
     if argv is None:
         run(command, Path(sys.argv[0]).name)
-    check_environment(Path(sys.argv[0]).name)
+    prepare_environment(Path(sys.argv[0]).name)
     _invoke(command(), argv)
 
 
@@ -80,7 +80,7 @@ def run(command: Callable[[], click.Command], name: str) -> NoReturn:
         warnings.filterwarnings("ignore", module=rf"{package}(\.|$)")
     try:
         try:
-            check_environment(name)
+            prepare_environment(name)
             _invoke(command(), None)
         except RequestError as error:
             _fail(str(error), 2)
@@ -101,8 +101,8 @@ def run(command: Callable[[], click.Command], name: str) -> NoReturn:
     sys.exit(0)
 
 
-def check_environment(name: str) -> None:
-    """Whether this Python has what the lab needs, and Keras the backend that it trains with.
+def prepare_environment(name: str) -> None:
+    """Whether this Python has what the lab needs, and Keras the backend that it trains with; TensorFlow is told its kernels.
 
     Raises:
         RequestError: a package is missing (the message names a Python that has it), or the backend is another.
@@ -120,6 +120,10 @@ def check_environment(name: str) -> None:
             f"KERAS_BACKEND is {backend!r}; the lab trains with 'tensorflow': unset it, or run `KERAS_BACKEND=tensorflow "
             f"python {name}`"
         )
+    if "tensorflow" not in sys.modules:  # workers inherit it: all processes of a search round alike
+        os.environ.setdefault(
+            "TF_ENABLE_ONEDNN_OPTS", "1"
+        )  # TensorFlow takes these kernels by itself on some CPUs only
 
 
 def _invoke(command: click.Command, argv: Sequence[str] | None) -> None:

@@ -45,6 +45,7 @@ class Session:
     given_seed: int | None
     console: Console
     cluster: str | None = None
+    most_images: int | None = None
 
     def __post_init__(self) -> None:
         self.folder = self.results / self.exercise.name
@@ -57,7 +58,7 @@ class Session:
     def held(self, fresh: bool = False) -> Iterator[None]:
         """Locks the results folder, checks the data, and at the end stops the workers.
 
-        Data and seed that were not given are those of the search in the folder.
+        Data and seed that were not given, and how many of the images are used, are those of the search in the folder.
 
         Args:
             fresh: set what the folder holds aside, unless the same command has begun so and was interrupted.
@@ -70,7 +71,7 @@ class Session:
         going_on = not fresh or (begun.exists() and files.read_json(begun) == _command())
         if going_on:
             self._take_from_record()
-        self.source = data.load(self.source_name)
+        self.source = data.load(self.source_name, self.most_images)
         data.check_task(self.source, self.exercise.task)
         with files.locked(self.folder):
             if not going_on:
@@ -293,6 +294,7 @@ class Session:
                 self.seed = int(search["settings"].get("seed", 0))
             if self.source_name is None:
                 self.source_name = run["data"].get("given")
+            self.most_images = int(run["data"]["train"]) + int(run["data"]["validation"])
 
     def _set_aside(self) -> None:
         earlier = [path.name for path in self.folder.glob("retrain.old-*")]

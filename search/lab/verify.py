@@ -210,7 +210,7 @@ def _networks(folder: Path, images: str | None = None) -> str:
 
     about = results.read_record(folder)
     recorded = files.read_json(folder / "run.json")["data"]
-    source = data.load(recorded.get("given") if images is None else images)
+    source = data.load(recorded.get("given") if images is None else images, recorded["train"] + recorded["validation"])
     if (source.sha256, source.test_sha256) != (recorded["sha256"], recorded.get("test_sha256", source.test_sha256)):
         return f"the images of {source.name} are not those of {about.data['source']}; give those with --data"
     test = data.test_examples(source, data.TASKS[about.task])
