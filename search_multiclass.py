@@ -5,7 +5,7 @@ from search import Exercise, HyperModel, main
 FAMILIES = ["dense", "convolutional"]
 LAYERS = (1, 3)  # hidden ones of a dense network
 UNITS = (64, 1024)  # of each of them
-FILTERS = (12, 32)  # of the first convolution; the second has twice, the third three times as many
+FILTERS = (12, 32)  # of the first convolution; the second has half as many again, the third twice as many
 HEADS = [64, 128, 256]  # units of its dense layer at the end
 BATCH_SIZES = [64, 128, 256, 512]
 ACTIVATIONS = ["relu", "tanh", "sigmoid", "elu", "selu", "gelu", "silu"]
@@ -101,11 +101,10 @@ class TenClasses(HyperModel):
 
         filters = hp.Int("filters", *FILTERS, sampling="log", default=32)
         network = [layers.Reshape((28, 28, 1))]
-        for n, kernel in ((filters, hp.Choice("kernel", [3, 5], default=5)), (2 * filters, 3)):
-            network += block(
-                layers.Conv2D(n, kernel, strides=2, padding="same")
-            )  # pooling would convolve four times the places
-        network += [*block(layers.Conv2D(3 * filters, 3)), layers.Flatten(), layers.Dropout(dropout)]
+        for n, kernel in ((filters, hp.Choice("kernel", [3, 5], default=5)), (3 * filters // 2, 3)):
+            # A stride halves the sides; pooling would convolve four times the places.
+            network += block(layers.Conv2D(n, kernel, strides=2, padding="same"))
+        network += [*block(layers.Conv2D(2 * filters, 3)), layers.Flatten(), layers.Dropout(dropout)]
         return [*network, *block(layers.Dense(hp.Choice("head", HEADS, default=128))), layers.Dropout(dropout)]
 
 
