@@ -27,7 +27,7 @@ SECONDS_BETWEEN_PROJECTS = 2.0  # or more, so that it stays within 1 % of the ti
 
 
 @dataclass(frozen=True)
-class Told:
+class Event:
     """A trial that has just ended, for those who watch."""
 
     trial: Any
@@ -47,7 +47,7 @@ def search(
     workers: Workers,
     folder: Path,
     seed: int,
-    watch: Callable[[Told], None] = lambda told: None,
+    watch: Callable[[Event], None] = lambda event: None,
     known: Mapping[str, Known] | None = None,
     xla_break_even: float | None = None,
 ) -> None:
@@ -75,7 +75,7 @@ def _search(
     workers: Workers,
     folder: Path,
     seed: int,
-    watch: Callable[[Told], None],
+    watch: Callable[[Event], None],
     known: Mapping[str, Known] | None,
     xla_break_even: float | None,
 ) -> None:
@@ -88,12 +88,12 @@ def _search(
         if trial.trial_id not in left:
             return False
         _tell_again(oracle, trial, left.pop(trial.trial_id))
-        watch(Told(oracle.trials[trial.trial_id], reused=True))
+        watch(Event(oracle.trials[trial.trial_id], reused=True))
         return True
 
     def told(trial: Any, outcome: Outcome) -> None:
         _tell(oracle, trial, outcome)
-        watch(Told(oracle.trials[trial.trial_id], reused=False))
+        watch(Event(oracle.trials[trial.trial_id], reused=False))
 
     try:
         run(

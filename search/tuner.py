@@ -177,7 +177,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
             self._tell(trial, outcome)
             self._clean_up(trial)
             if progress is not None:
-                progress.advance(1.0, self._said(trial), self._best_line())
+                progress.advance(self._said(trial), self._best_line())
             elif verbose:
                 print(self._said(trial), flush=True)
 
@@ -186,7 +186,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
             if state is not None:
                 self._tell_again(trial, state)
                 if progress is not None:
-                    progress.skip(1.0)
+                    progress.skip()
             return state is not None
 
         def go_on() -> bool:
@@ -202,9 +202,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
                 None
                 if total is None
                 else stack.enter_context(
-                    Progress(
-                        Console(soft_wrap=True, highlight=False, force_jupyter=False), "trials", total, float(total)
-                    )
+                    Progress(Console(soft_wrap=True, highlight=False, force_jupyter=False), "trials", total)
                 )
             )
             study.run(oracle, workers, job=job, tell=tell, tell_again=tell_again, write=write, ask=ask, go_on=go_on)

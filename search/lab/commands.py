@@ -6,8 +6,9 @@ import io
 import json
 import statistics
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -18,6 +19,9 @@ from search.lab.session import Session
 from search.oracles import space as spaces
 from search.report import console, figures
 from search.report.progress import Progress
+
+if TYPE_CHECKING:
+    from search.lab.forecast import Forecast
 
 
 def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> None:
@@ -37,20 +41,12 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
     earlier = session.run()["steps"].get("search")
     if earlier is not None:
         _refuse_changes(session, earlier["settings"], settings)
-    written = (session.folder / "trials.csv", session.folder / "best.json")
-    complete = earlier is not None and earlier["complete"] and _readable(session, *written)
+    complete = earlier is not None and earlier["complete"] and _readable(session, *_written(session))
     if complete and earlier["source"] == provenance.source_sha256(session.script):
         _say_complete(session, earlier)
         return
-    xla_break_even = _xla_break_even(session)
-    workers = session.start_workers()
+    session.start_workers()
     model, start, space = session.start()
-    import keras_tuner
-
-    from search import study
-    from search.lab.cost import measure
-    from search.oracles import hyperband, random_search
-
     settings |= {
         "space": [spaces.describe(parameter) for parameter in space.space],
         "first": [dict(values) for values in (session.exercise.start, *session.exercise.first)],
@@ -60,81 +56,18 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
     if complete:
         _say_complete(session, earlier)
         return
-    common = {
-        "objective": keras_tuner.Objective(session.exercise.objective, session.exercise.direction),
-        "seed": session.seed,
-        "hyperparameters": space,
-        "max_consecutive_failed_trials": None,  # they are reported, and the search goes on
-    }
-    oracle = (
-        hyperband.HyperbandOracle(max_epochs=max_epochs, **common)
-        if tuner == "hyperband"
-        else random_search.RandomSearchOracle(max_trials=trials, epochs=max_epochs, **common)
-    )
-    oracle.first = [*settings["first"]]
-    oracle.mark = _as_json({"exercise": session.exercise.name, **settings})
-    del oracle.mark["space"], oracle.mark["first"]  # each trial's values say more
+    from search import study
+    from search.lab import searching
+
+    oracle = searching.oracle_of(session, space, _as_json(settings))
     known = study.known_outcomes(session.folder, oracle, session.say)
     if earlier is not None:
         _say_changes(session, earlier)
     if earlier is not None or known:
         session.say(f"Going on with the search that was interrupted: {len(known)} trials are done.")
-    rungs = oracle.rungs
-    planned = sum(rung.trials for rung in rungs)
-    cost = measure(session, workers, model, start, max_epochs, xla_break_even)
-    costs = {rung: cost.beside + cost.epoch * (rung.epochs - rung.initial_epoch) for rung in rungs}
-    work = sum(cost * rung.trials for rung, cost in costs.items())
-    printing.print_plan(session, tuner, rungs, work / workers.size, workers.size, cost.epoch)
-
-    facts = {
-        **provenance.collect(session.script, workers.size),
-        **{key: settings[key] for key in ("tuner", "max_epochs", "trials", "seed", "space")},
-        "factor": hyperband.FACTOR,
-        "settings": settings,
-        "predicted_seconds": round(work / workers.size, 1),
-        "xla_break_even": cost.xla_break_even,
-        "complete": False,
-    }
-    began, before = time.monotonic(), (earlier or {}).get("seconds", 0.0)
-
-    def tally() -> dict[str, Any]:
-        ended = [trial for trial in oracle.trials.values() if trial.status in ("COMPLETED", "FAILED")]
-        return {
-            "seconds": round(before + time.monotonic() - began, 2),
-            "trials_run": len(ended),
-            "epochs_trained": sum(_epochs_of(trial, rungs) for trial in ended),
-        }
-
-    session.record("search", {**facts, **tally()}, start)
-    complete = False
-    try:
-        with Progress(session.console, "trials", planned, work) as progress:
-
-            def watch(told: study.Told) -> None:
-                expected = costs[_rung_of(told.trial, rungs)]
-                if told.reused:
-                    progress.skip(expected)
-                    return
-                best = study.best_trial(oracle)
-                progress.advance(expected, printing.event(told.trial, best), printing.best_line(best))
-
-            study.search(oracle, workers, session.folder, session.seed, watch, known, cost.xla_break_even)
-        complete = study.best_trial(oracle) is not None
-    finally:
-        sealed = {"files": files.digests(session.folder, *written)} if complete else {}
-        session.record("search", {**facts, **tally(), **sealed, "complete": complete}, start)
-    best = study.best_trial(oracle)
-    if best is None:
-        reason = next((trial.message for trial in oracle.trials.values() if trial.message), "no trial could be made")
-        raise WorkError(f"no trial completed; the first failed with: {reason}")
-    if oracle.exhausted:
-        session.say(
-            f"The space is exhausted: every one of its configurations has been tried ({len(oracle.trials)} trials)."
-        )
-    done = tally()
-    session.say(
-        f"Searched {done['trials_run']} trials, {done['epochs_trained']} epochs, in {figures.duration(done['seconds'], ' ')}. {printing.best_line(best)}."
-    )
+    run = searching.Run(session, oracle, settings, start, (earlier or {}).get("seconds", 0.0))
+    run.plan(model, _xla_break_even(session))
+    run.search(known)
 
 
 def finalists(session: Session, *, count: int, seeds: int) -> None:
@@ -177,14 +110,15 @@ def finalists(session: Session, *, count: int, seeds: int) -> None:
     earlier = _keep_earlier(session, "finalists", settings, path.parent)
     facts = {**provenance.collect(session.script, workers.size), **settings, "settings": settings, "request": request}
     facts |= {"earlier": earlier}
+    trained = [candidate.hyperparameters for candidate in candidates] * seeds
+    forecast = _forecast(session, trained, epochs, _xla_break_even(session))
     session.say(
-        f"Finalists: the {len(candidates) - 1} best configurations and the starting model, "
-        f"{epochs} epochs, {seeds} fresh {'seeds' if seeds > 1 else 'seed'} each."
+        f"Finalists: the {len(candidates) - 1} best configurations and the starting model, {epochs} epochs, "
+        f"{seeds} fresh {'seeds' if seeds > 1 else 'seed'} each; {_about(forecast)}."
     )
     session.record("finalists", {**facts, "complete": False}, start)
     began = time.monotonic()
-    trainings = len(candidates) * seeds
-    with Progress(session.console, "trainings", trainings, float(trainings)) as progress:
+    with Progress(session.console, "trainings", len(trained), forecast.left) as progress:
         finals.compete(
             candidates,
             start,
@@ -196,7 +130,7 @@ def finalists(session: Session, *, count: int, seeds: int) -> None:
             seeds=seeds,
             seed=session.seed,
             xla_break_even=_xla_break_even(session),
-            watch=printing.watch(progress),
+            watch=printing.watch(progress, forecast.ended),
         )
     facts |= {"files": files.digests(session.folder, path)}
     session.record("finalists", {**facts, "seconds": round(time.monotonic() - began, 2), "complete": True}, start)
@@ -283,12 +217,14 @@ def retrain(session: Session, *, epochs: int, seeds: int, again: bool = False) -
 
     models = {"tuned": best, "start": start}
     facts = {**provenance.collect(session.script, workers.size), **settings, "settings": settings, "earlier": earlier}
+    forecast = _forecast(session, [best, start] * seeds, epochs, xla_break_even)
     session.say(
-        f"Retraining for {epochs} epochs, {seeds} {'seeds' if seeds > 1 else 'seed'} each: {console.one_line(best)} and the starting model."
+        f"Retraining for {epochs} epochs, {seeds} {'seeds' if seeds > 1 else 'seed'} each, {_about(forecast)}: "
+        f"{console.one_line(best)} and the starting model."
     )
     session.record("retrain", {**facts, "complete": False}, start)
     began = time.monotonic()
-    with Progress(session.console, "trainings", 2 * seeds, 2.0 * seeds) as progress:
+    with Progress(session.console, "trainings", 2 * seeds, forecast.left) as progress:
         metrics = retraining.retrain(
             session.exercise,
             models,
@@ -299,7 +235,7 @@ def retrain(session: Session, *, epochs: int, seeds: int, again: bool = False) -
             seeds=seeds,
             seed=session.seed,
             xla_break_even=xla_break_even,
-            watch=printing.watch(progress),
+            watch=printing.watch(progress, forecast.ended),
             read_test=lambda: session.read_test("retrain", settings),
         )
     facts |= {"files": files.digests(session.folder, *(folder / name for name in retrained))}
@@ -348,20 +284,18 @@ def sweep(session: Session, name: str, *, epochs: int, seeds: int, held_from: st
     earlier = _keep_earlier(session, step, settings, table)
     facts = {**provenance.collect(session.script, workers.size), **settings, "settings": settings}
     facts |= {"request": request, "earlier": earlier}
+    tried = [{**held, name: value} for value in values]
+    trained = [*({**one, retuned: candidate} for one in tried for candidate in candidates), *tried * seeds]
+    forecast = _forecast(session, trained, epochs, sweeping.break_even(epochs))
     model = "starting model" if held_from == "start" else "best configuration"
+    how = f", each at the best of {len(candidates)} values of {retuned}, chosen with another seed" if retuned else ""
     session.say(
         f"Sweep of {name} from the {model}: {', '.join(map(figures.value, values))}; {epochs} epochs, "
-        f"{seeds} {'seeds' if seeds > 1 else 'seed'} a value"
-        + (
-            f", each at the best of {len(candidates)} values of {retuned}, chosen with another seed."
-            if retuned
-            else "."
-        )
+        f"{seeds} {'seeds' if seeds > 1 else 'seed'} a value{how}; {_about(forecast)}."
     )
-    trainings = len(values) * (len(candidates) + seeds)
     session.record(step, {**facts, "complete": False}, start)
     began = time.monotonic()
-    with Progress(session.console, "trainings", trainings, float(trainings)) as progress:
+    with Progress(session.console, "trainings", len(trained), forecast.left) as progress:
         rows, chosen = sweeping.sweep(
             name,
             values,
@@ -373,7 +307,7 @@ def sweep(session: Session, name: str, *, epochs: int, seeds: int, held_from: st
             epochs=epochs,
             seeds=seeds,
             seed=session.seed,
-            watch=printing.watch(progress),
+            watch=printing.watch(progress, forecast.ended),
         )
     facts |= {"chosen": chosen, "files": files.digests(session.folder, table)}
     session.record(step, {**facts, "seconds": round(time.monotonic() - began, 2), "complete": True}, start)
@@ -430,6 +364,27 @@ def _report_made_of(session: Session) -> str:
     found = (path for pattern in patterns for path in session.folder.glob(pattern))
     paths = sorted(path for path in found if path.is_file() and not path.name.startswith("."))
     return json.dumps({"code": provenance.source_sha256(session.script), **files.digests(session.folder, *paths)})
+
+
+def _forecast(
+    session: Session, trained: Sequence[Mapping[str, Any]], epochs: int, xla_break_even: float | None
+) -> Forecast:
+    """What trainings from the first epoch on will take, by what the search learned of this machine."""
+    from search.lab.cost import CostModel
+    from search.lab.forecast import Forecast
+    from search.lab.searching import asker
+    from search.training.xla import XLA_BREAK_EVEN
+
+    learned = session.run()["steps"].get("search", {}).get("cost")
+    with results.reading(session.folder / "run.json", "what a search learned", "set the folder aside with --fresh"):
+        cost = CostModel(learned)
+    break_even = XLA_BREAK_EVEN if xla_break_even is None else xla_break_even
+    size = session.start_workers().size
+    return Forecast(cost, asker(session), trained, epochs=epochs, break_even=break_even, size=size)
+
+
+def _about(forecast: Forecast) -> str:
+    return f"about {figures.duration(forecast.left(), ' ')}"
 
 
 def _xla_break_even(session: Session) -> float | None:
@@ -558,12 +513,5 @@ def _say_changes(session: Session, earlier: dict[str, Any]) -> None:
         session.say("Note: the code changed since this began; --fresh starts anew if that changes what is trained.")
 
 
-def _rung_of(trial: Any, rungs: list[Any]) -> Any:
-    values = trial.hyperparameters.values
-    place = (values.get("tuner/bracket", 0), values.get("tuner/round", 0))
-    return next(rung for rung in rungs if (rung.bracket, rung.round) == place)
-
-
-def _epochs_of(trial: Any, rungs: list[Any]) -> int:
-    rung = _rung_of(trial, rungs)
-    return int(rung.epochs - rung.initial_epoch)
+def _written(session: Session) -> tuple[Path, Path]:
+    return session.folder / "trials.csv", session.folder / "best.json"

@@ -1,55 +1,227 @@
-"""What training costs on this machine, measured with the starting model before a search: time, and where XLA pays."""
+"""What a training will take on this machine: counted from its model, measured before a search, learned from what ends."""
 
 from __future__ import annotations
 
 import contextlib
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import keras
+import numpy as np
+import scipy.optimize
+from numpy.typing import NDArray
+
 from search.errors import RequestError
 from search.lab.session import Session
-from search.training import xla
+from search.training import _tensorflow, xla
 from search.workers.base import Workers, run_all
 from search.workers.trial import Job, Outcome
 
+BOTH_GRADIENTS = 3  # a product forward, and the two of its gradients, cost alike
+FEWEST_CHANNELS = 8  # a convolution of fewer costs as if it had so many
+# Seconds of a unit of each kind of work: least squares over the 138 trials of the first two exercises and a few epochs of
+# convolutions, on two cores without AVX-512. A search corrects them, so what matters is how they stand to each other.
+RATES = {
+    "trainings": 0.16,
+    "compilings": 0.95,
+    "graph steps": 1.9e-4,
+    "XLA steps": 1e-5,
+    "products": 6.9e-11,
+    "convolutions": 7e-11,
+    "activations": 4.7e-10,
+    "updates": 2e-9,
+}
+# What one training tells against what is usual: that the kinds are alike fast on a machine, and that it is as the one
+# that RATES are of.
+ALIKE, USUAL = 0.1, 0.01
+SHORTEST = 0.05  # seconds; of a shorter training the error says little
+OF_EPOCHS = np.array([kind not in ("trainings", "compilings") for kind in RATES], float)
+PROBES = 9
+WHILE_TRAINING = {
+    "products": 1.0,
+    "convolutions": 1.0,
+}  # what a product in a training takes, in those that are measured alone
+MOST_BUILT = 60  # models that are built to foresee a rung: building one takes some hundredths of a second
+
 
 @dataclass(frozen=True)
-class Cost:
-    """What the starting model costs.
+class Asked:
+    """What one epoch of a model asks of a machine.
 
     Attributes:
-        beside: seconds a trial takes beside its epochs.
-        epoch: seconds an epoch.
+        steps: batches.
+        products, convolutions: multiply-adds of dense and of convolutional layers, the gradients' included.
+        activations: elements of all layers' outputs.
+        updates: the weights and what the optimizer keeps of them, as often as they are updated.
+        xla_updates: see :func:`search.training.xla.xla_updates`; 0 where XLA would not train it.
+    """
+
+    steps: int
+    products: float
+    convolutions: float
+    activations: float
+    updates: float
+    xla_updates: float
+
+
+def asked(model: Any, n: int, batch_size: int) -> Asked:
+    """What an epoch over ``n`` examples asks; of a layer whose output's shape is not known, its weights count alone."""
+    products = convolutions = activations = 0.0
+    for layer in _tensorflow.layers(model):
+        shape = _output_shape(layer)
+        places, kernel = math.prod(shape[:-1]), getattr(layer, "kernel", None)
+        activations += 0 if isinstance(layer, keras.layers.InputLayer) else math.prod(shape)
+        if kernel is None:
+            continue
+        *window, channels, filters = kernel.shape
+        if window:
+            convolutions += places * math.prod(window) * max(channels, FEWEST_CHANNELS) * filters
+        else:
+            products += places * channels * filters
+    steps = -(-n // batch_size)
+    through_xla = not (convolutions or model.non_trainable_variables)
+    xla_updates = xla.xla_updates(model, n, batch_size)  # builds the optimizer
+    updated = model.count_params() + sum(math.prod(variable.shape) for variable in model.optimizer.variables)
+    return Asked(
+        steps,
+        BOTH_GRADIENTS * n * products,
+        BOTH_GRADIENTS * n * convolutions,
+        n * activations,
+        float(steps * updated),
+        xla_updates if through_xla else 0.0,
+    )
+
+
+def _output_shape(layer: Any) -> tuple[int, ...]:
+    """Of one example; empty where it is not known."""
+    try:
+        shape = layer.output.shape[1:]
+    except (AttributeError, ValueError, RuntimeError):  # never called, or on several inputs
+        return ()
+    return tuple(size or 1 for size in shape)
+
+
+def work(model: Asked, begin: int, end: int, milestones: Sequence[int], break_even: float) -> NDArray[np.float64]:
+    """What a training from epoch ``begin`` to epoch ``end`` asks, (8,) in the units of RATES.
+
+    Args:
+        milestones, break_even: see :func:`search.training.xla.first_xla_epoch`.
+    """
+    first = xla.first_xla_epoch(model.xla_updates, milestones, break_even) if model.xla_updates else math.inf
+    through_xla = max(0.0, end - max(begin, min(first, end)))
+    epochs = end - begin
+    return np.array(
+        [
+            1.0,
+            float(through_xla > 0),
+            (epochs - through_xla) * model.steps,
+            through_xla * model.steps,
+            epochs * model.products,
+            epochs * model.convolutions,
+            epochs * model.activations,
+            epochs * model.updates,
+        ]
+    )
+
+
+class CostModel:
+    """Seconds of trainings on this machine: RATES, each times a factor that is learned.
+
+    The factors are those with the least squares of the relative errors, by ridge regression towards one factor that all
+    kinds have in common, and none below zero (Lawson and Hanson, Solving Least Squares Problems, 1974, chapter 23).
+    """
+
+    def __init__(self, factors: Mapping[str, float] | None = None) -> None:
+        """Starts from RATES, or from the ``factors`` that another one learned."""
+        learned = factors or {}
+        self._rates = np.array([rate * learned.get(kind, 1.0) for kind, rate in RATES.items()])
+        self._seen: list[NDArray[np.float64]] = []
+        self._factors = np.ones(len(RATES))
+
+    def learn(self, asked: NDArray[np.float64], seconds: float) -> None:
+        """What asked so much, (8,) from :func:`work`, took ``seconds``."""
+        self._seen.append(asked * self._rates / max(seconds, SHORTEST))
+        kinds, seen = len(RATES), np.array(self._seen)
+        like_all = ALIKE * np.hstack([np.eye(kinds), -np.ones((kinds, 1))])
+        as_usual = USUAL * np.eye(kinds + 1)[-1:]
+        equations = np.vstack([np.pad(seen, ((0, 0), (0, 1))), like_all, as_usual])
+        wanted = np.concatenate([np.ones(len(seen)), np.zeros(kinds), [USUAL]])
+        self._factors = scipy.optimize.nnls(equations, wanted)[0][:kinds]
+
+    @property
+    def factors(self) -> dict[str, float]:
+        """By kind of work, how many times as long it takes here as RATES say."""
+        return {kind: float(f"{factor:.4g}") for kind, factor in zip(RATES, self._factors, strict=True)}
+
+    def seconds(self, asked: NDArray[np.float64]) -> float:
+        """What will ask so much will take."""
+        return float(asked @ (self._rates * self._factors))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured before a search.
+
+    Attributes:
+        model: what trainings cost here.
+        epoch: seconds of the starting model's, trained as a graph.
         xla_break_even: see :func:`search.training.xla.measured_break_even`.
     """
 
-    beside: float
+    model: CostModel
     epoch: float
     xla_break_even: float
 
 
 def measure(
-    session: Session, workers: Workers, model: Any, start: dict[str, Any], max_epochs: int, break_even: float | None
-) -> Cost:
+    session: Session,
+    workers: Workers,
+    model: Any,
+    start: dict[str, Any],
+    max_epochs: int,
+    break_even: float | None,
+    meanwhile: Callable[[], None],
+) -> Measured:
     """Trains the starting model as a graph and, where it can matter, beside that through XLA.
 
     Args:
         model, start: the starting model and its values.
         max_epochs: of the longest trial to come.
         break_even: what was measured before; None measures it.
+        meanwhile: called once the workers have begun.
 
     Raises:
         RequestError: the starting model cannot be trained, or has no such metric as the objective.
     """
     images = len(session.source.images) - session.source.validation_images
-    updates = xla.xla_updates(model, images, start.get("batch_size", 32))
+    batch_size = start.get("batch_size", 32)
+    updates = xla.xla_updates(model, images, batch_size)
     jobs = [_job(session, start, "graph", 2, xla.NEVER)]
     if break_even is None and max_epochs * updates > xla.XLA_BREAK_EVEN / xla.FAR_FROM_IT:
         jobs.append(_job(session, start, "xla", 3, 0.0))
-    graph, *others = run_all(workers, jobs, lambda job, outcome: None)
+    graph, *others = run_all(workers, jobs, lambda job, outcome: None, meanwhile)
     for job in jobs:
         with contextlib.suppress(OSError):
             job.state.unlink()
+    _refuse_untrainable(session, graph)
+    cost, asks = CostModel(), asked(model, images, batch_size)
+    probe(cost)
+    for job, outcome in zip(jobs, (graph, *others), strict=True):
+        if _is_whole(
+            outcome, job
+        ):  # an epoch alone: the first training of a worker takes more beside its epochs than others
+            cost.learn(work(asks, 1, 2, (2,), job.xla_break_even or 0.0) * OF_EPOCHS, min(outcome.epoch_seconds[1:]))
+    if break_even is None:
+        break_even = xla.XLA_BREAK_EVEN
+        if others and _is_whole(graph, jobs[0]) and _is_whole(others[0], jobs[1]):
+            break_even = xla.measured_break_even(updates, graph.epoch_seconds, others[0].epoch_seconds)
+    return Measured(cost, (graph.epoch_seconds or (graph.seconds / 2,))[-1], break_even)
+
+
+def _refuse_untrainable(session: Session, graph: Outcome) -> None:
     script, objective = session.script.name, session.exercise.objective
     if not graph.completed:
         raise RequestError(f"{script}: the starting model cannot be trained: {graph.message}")
@@ -58,12 +230,33 @@ def measure(
             f"{script}: the objective {objective} is not among the model's metrics ({', '.join(graph.history)}); "
             "name it in compile(metrics=[...])"
         )
-    epoch = (graph.epoch_seconds or (graph.seconds / 2,))[-1]
-    if break_even is None:
-        break_even = xla.XLA_BREAK_EVEN
-        if others and _is_whole(graph, jobs[0]) and _is_whole(others[0], jobs[1]):
-            break_even = xla.measured_break_even(updates, graph.epoch_seconds, others[0].epoch_seconds)
-    return Cost(max(0.0, graph.seconds - 2 * epoch), epoch, break_even)
+
+
+def probe(cost: CostModel) -> None:
+    """Measures products and convolutions by themselves: between machines they differ more than the rest."""
+    import tensorflow as tf
+
+    images, kernels = tf.ones((128, 14, 14, 32)), tf.ones((3, 3, 32, 64))
+    rows, columns = tf.ones((512, 784)), tf.ones((784, 512))
+
+    def product() -> Any:
+        return tf.matmul(rows, columns)
+
+    def convolution() -> Any:
+        return tf.nn.conv2d(images, kernels, 1, "SAME")
+
+    for kind, multiply_adds, once in (
+        ("products", 512 * 784 * 512, product),
+        ("convolutions", 128 * 14 * 14 * 9 * 32 * 64, convolution),
+    ):
+        once()
+        seconds = []
+        for _ in range(PROBES):
+            began = time.perf_counter()
+            once().numpy()
+            seconds.append(time.perf_counter() - began)
+        alone = np.array([multiply_adds * WHILE_TRAINING[kind] if kind == asked else 0.0 for asked in RATES])
+        cost.learn(alone, float(np.median(seconds)))
 
 
 def _job(session: Session, start: dict[str, Any], name: str, epochs: int, xla_break_even: float) -> Job:

@@ -100,14 +100,15 @@ def best_line(best: Any) -> str:
     return f"Best so far: {best.score:.4f}, {console.one_line(own_values(best.hyperparameters.values))}"
 
 
-def watch(progress: Progress) -> Callable[[Any, Any], None]:
-    """Tells ``progress`` of each job that ends, as :func:`search.workers.base.run_all` asks."""
+def watch(progress: Progress, ended: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+    """Tells ``ended`` and ``progress`` of each job that ends, as :func:`search.workers.base.run_all` asks."""
 
     def watch(job: Any, outcome: Any) -> None:
+        ended(job, outcome)
         if not outcome.completed:
-            progress.advance(1.0, f"{job.name} failed: {outcome.message}")
+            progress.advance(f"{job.name} failed: {outcome.message}")
             return
         accuracy = outcome.history.get("val_accuracy", [math.nan])[-1]
-        progress.advance(1.0, f"{job.name}: loss {outcome.history['loss'][-1]:.4f}, validation accuracy {accuracy:.4f}")
+        progress.advance(f"{job.name}: loss {outcome.history['loss'][-1]:.4f}, validation accuracy {accuracy:.4f}")
 
     return watch

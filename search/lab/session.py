@@ -107,7 +107,7 @@ class Session:
                 from search.workers.in_process import InProcess
 
                 self._workers = InProcess()
-            self._workers.begin(problem(self.exercise, self.source, self._hypermodel()))
+            self._workers.begin(problem(self.exercise, self.source, self.hypermodel()))
         return self._workers
 
     def start(self) -> tuple[Any, dict[str, Any], Any]:
@@ -121,7 +121,7 @@ class Session:
 
         where = self.script.name
         try:
-            hypermodel = self._hypermodel()
+            hypermodel = self.hypermodel()
             space = spaces.search_space(hypermodel)
             hp, model = build(hypermodel, self.exercise.start, (self.seed,))
         except RequestError:
@@ -151,7 +151,12 @@ class Session:
         self._classes = data.class_names(self.source, self.exercise.task, model)
         return model, dict(hp.values), space
 
-    def _hypermodel(self) -> Any:
+    def hypermodel(self) -> Any:
+        """One of the exercise's own.
+
+        Raises:
+            RequestError: making it raises.
+        """
         import search.workers.runtime  # noqa: F401  (before KerasTuner, which imports TensorFlow)
 
         try:

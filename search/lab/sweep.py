@@ -48,6 +48,11 @@ def values_of(space: Any, name: str, most: int | None = None) -> list[Any]:
     return _thinned(sorted({round(point) for point in points}), most)
 
 
+def break_even(epochs: int) -> float:
+    """What a sweep's trainings of so many epochs ask of XLA, see :class:`search.workers.trial.Job`."""
+    return WITH_XLA if epochs >= TIMED_FROM else WITHOUT_XLA
+
+
 def _thinned(values: list[Any], most: int | None) -> list[Any]:
     if most is None or len(values) <= most:
         return values
@@ -96,7 +101,7 @@ def sweep(
             seed=(seed, kind, k),
             epochs=epochs,
             milestones=(epochs,),
-            xla_break_even=WITH_XLA if epochs >= TIMED_FROM else WITHOUT_XLA,
+            xla_break_even=break_even(epochs),
             state=folder / "states" / f"{files.slug(name)}-{mark}.npz",
         )
 

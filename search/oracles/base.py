@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import inspect
 import itertools
 import json
@@ -228,6 +229,19 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]
         return Path(self._directory, self._project_name)
 
     # Drawing
+
+    @property
+    def rungs(self) -> list[Rung]:
+        """What is compared with what, bracket by bracket; none where trials are trained as long as ``fit`` says."""
+        return []
+
+    def foreseen(self) -> list[tuple[Rung, list[dict[str, Any]]]]:
+        """The configurations that the first rung of each bracket will draw: they depend on the seed alone."""
+        drawing = copy.deepcopy(self)
+        drawn = [
+            (rung, [drawing._random_values() for _ in range(rung.trials)]) for rung in self.rungs if not rung.round
+        ]
+        return [(rung, [values for values in configurations if values is not None]) for rung, configurations in drawn]
 
     def _random_values(self) -> dict[str, Any] | None:
         while self.first:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
@@ -23,13 +24,16 @@ class Progress:
         console: where to print.
         unit: what is counted, in the plural.
         total: how many are planned.
-        work: the whole work in any unit of cost (epochs, seconds), from which the time left is told.
+        forecast: seconds that what is left will take, as known when one has just been done; by default those to come
+            take as long as those done here.
     """
 
-    def __init__(self, console: Console, unit: str, total: int, work: float) -> None:
-        self._console, self._unit, self._total, self._work = console, unit, total, work
-        self._done, self._worked, self._best = 0, 0.0, ""
-        self._started = time.monotonic()
+    def __init__(self, console: Console, unit: str, total: int, forecast: Callable[[], float] | None = None) -> None:
+        self._console, self._unit, self._total = console, unit, total
+        self._forecast = forecast or self._in_proportion
+        self._done, self._skipped, self._best = 0, 0, ""
+        self._started = self._told = time.monotonic()
+        self._left: float | None = None
         self._live = Live(get_renderable=self._line, console=console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Progress:
@@ -42,15 +46,15 @@ class Progress:
     ) -> None:
         self._live.stop()
 
-    def skip(self, work: float) -> None:
+    def skip(self) -> None:
         """Counts one that was done before: it tells nothing of the time left."""
         self._done += 1
-        self._work -= work
+        self._skipped += 1
 
-    def advance(self, work: float, event: str, best: str = "") -> None:
+    def advance(self, event: str, best: str = "") -> None:
         """Counts one that has just been done; ``best`` stays on the live line, ``event`` is the plain one."""
         self._done += 1
-        self._worked += work
+        self._left, self._told = self._forecast(), time.monotonic()
         self._best = best or self._best
         if not self._console.is_terminal:
             left = self.left()
@@ -62,10 +66,13 @@ class Progress:
 
     def left(self) -> str:
         """The time left, in words; empty before anything is known of it."""
-        if not self._worked or self._done == self._total:
+        if self._left is None or self._done == self._total:
             return ""
+        return "about " + figures.duration(max(0.0, self._left - (time.monotonic() - self._told)), " ")
+
+    def _in_proportion(self) -> float:
         elapsed = time.monotonic() - self._started
-        return "about " + figures.duration(elapsed / self._worked * max(0.0, self._work - self._worked), " ")
+        return elapsed / (self._done - self._skipped) * (self._total - self._done)
 
     def _line(self) -> Table:
         counted = f"{self._done}/{self._total} {self._unit}"

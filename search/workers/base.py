@@ -60,8 +60,17 @@ class DeadWorkers:
     starting: int = 0
 
 
-def run_all(workers: Workers, jobs: Sequence[Job], watch: Callable[[Job, Outcome], None]) -> list[Outcome]:
-    """Runs the jobs and returns their outcomes in the jobs' order; ``watch`` hears of each as it ends.
+def run_all(
+    workers: Workers,
+    jobs: Sequence[Job],
+    watch: Callable[[Job, Outcome], None],
+    meanwhile: Callable[[], None] = lambda: None,
+) -> list[Outcome]:
+    """Runs the jobs and returns their outcomes in the jobs' order.
+
+    Args:
+        watch: hears of each as it ends.
+        meanwhile: called once, when all are handed in.
 
     Raises:
         OSError: a state could not be written.
@@ -69,6 +78,7 @@ def run_all(workers: Workers, jobs: Sequence[Job], watch: Callable[[Job, Outcome
     outcomes: dict[int, Outcome] = {}
     dead = [DeadWorkers() for _ in jobs]
     running = {workers.submit(job): i for i, job in enumerate(jobs)}
+    meanwhile()
     while running:
         done, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in done:

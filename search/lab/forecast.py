@@ -1,0 +1,144 @@
+"""How long what is planned will take: the trials of a search, known and not yet known, and trainings that are all known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.lab.cost import MOST_BUILT, Asked, CostModel, work
+from search.oracles.base import ENDED, Rung
+from search.oracles.space import own_values
+from search.workers.trial import Job, Outcome
+
+Work = NDArray[np.float64]
+
+
+class SearchForecast:
+    """Seconds that a search takes, told before its first trial and kept right by each that ends.
+
+    The configurations of the first rungs are known before: they depend on the seed alone. Which of them are promoted is
+    not, and larger networks are promoted more often than not: until a rung has ended, the dearer half of its trials
+    stands for those that go on.
+
+    Args:
+        oracle: fresh, of :mod:`search.oracles`.
+        cost: what it learned before is kept; it learns from this search's trials.
+        asked_of: values -> what an epoch of their model asks; None where it cannot be built.
+        break_even: see :class:`search.workers.trial.Job`.
+        size: how many trials run at a time.
+    """
+
+    def __init__(
+        self,
+        oracle: Any,
+        cost: CostModel,
+        asked_of: Callable[[Mapping[str, Any]], Asked | None],
+        break_even: float,
+        size: int,
+    ) -> None:
+        self._oracle, self.cost, self._asked_of = oracle, cost, asked_of
+        self._break_even, self._size = break_even, size
+        self._first: dict[int, list[Asked | None]] = {}
+        for rung, configurations in oracle.foreseen():
+            self._first[rung.bracket] = [asked_of(values) for values in configurations[:MOST_BUILT]]
+
+    def ended(self, trial: Any) -> None:
+        """Learns from a trial that was trained just now."""
+        asked = self._asked_of(own_values(trial.hyperparameters.values))
+        if asked is not None and trial.status == "COMPLETED":
+            self.cost.learn(
+                self._work(asked, rung_of(trial, self._oracle.rungs)), trial.metrics.get_last_value("seconds")
+            )
+
+    def left(self) -> float:
+        """Seconds from now on, the trials under way counted whole."""
+        return sum(self._left_in(rung) for rung in self._oracle.rungs) / self._size
+
+    def _left_in(self, rung: Rung) -> float:
+        trials = self._trials(rung.bracket, rung.round)
+        running = [self._asked_of(own_values(one.hyperparameters.values)) for one in trials if one.status not in ENDED]
+        waiting = rung.trials - len(trials)
+        return self._seconds(running, len(running), rung) + self._seconds(
+            self._to_come(rung, len(trials)), waiting, rung
+        )
+
+    def _to_come(self, rung: Rung, asked: int) -> list[Asked | None]:
+        """Models that stand for those of the rung's trials but the first ``asked``."""
+        first = self._first[rung.bracket]
+        if not rung.round:
+            return first[asked:] or first
+        below = self._trials(rung.bracket, rung.round - 1)
+        if below and all(trial.status in ENDED for trial in below):
+            completed = [trial for trial in below if trial.status == "COMPLETED"]
+            best = self._oracle.ranked(completed)[asked : rung.trials]
+            return [self._asked_of(own_values(trial.hyperparameters.values)) for trial in best]
+        dearest_last = sorted(first, key=lambda model: self._seconds([model], 1, rung))
+        return dearest_last[len(first) // 2 :]
+
+    def _seconds(self, models: Sequence[Asked | None], trials: int, rung: Rung) -> float:
+        """What so many trials of the rung take, of which the models are typical."""
+        each = [self.cost.seconds(self._work(model, rung)) for model in models if model is not None]
+        return trials * float(np.mean(each)) if each else 0.0
+
+    def _trials(self, bracket: int, round: int) -> list[Any]:
+        rungs = ((trial, rung_of(trial, self._oracle.rungs)) for trial in self._oracle.trials.values())
+        return [trial for trial, rung in rungs if (rung.bracket, rung.round) == (bracket, round)]
+
+    def _work(self, asked: Asked, rung: Rung) -> Work:
+        milestones = tuple(one.epochs for one in self._oracle.rungs if one.bracket == rung.bracket)
+        return work(asked, rung.initial_epoch, rung.epochs, milestones, self._break_even)
+
+
+class Forecast:
+    """Seconds that trainings take which are all known: finalists, a sweep, the retraining.
+
+    Args:
+        cost: it learns from each that ends.
+        asked_of: values -> what an epoch of their model asks; None where it cannot be built.
+        configurations: the values of each training.
+        epochs: of each.
+        break_even: see :class:`search.workers.trial.Job`.
+        size: how many run at a time.
+    """
+
+    def __init__(
+        self,
+        cost: CostModel,
+        asked_of: Callable[[Mapping[str, Any]], Asked | None],
+        configurations: Sequence[Mapping[str, Any]],
+        *,
+        epochs: int,
+        break_even: float,
+        size: int,
+    ) -> None:
+        self._cost, self._asked_of, self._epochs = cost, asked_of, epochs
+        self._break_even, self._size = break_even, size
+        self._waiting = [model for values in configurations if (model := asked_of(values)) is not None]
+
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        """Learns from a training that has ended."""
+        model = self._asked_of(job.hyperparameters)
+        if model is None:
+            return
+        if model in self._waiting:
+            self._waiting.remove(model)
+        if outcome.completed and len(outcome.epoch_seconds) == self._epochs:  # else a part was trained before
+            self._cost.learn(self._work(model), outcome.seconds)
+
+    def left(self) -> float:
+        """Seconds from now on, the trainings under way counted whole."""
+        seconds = [self._cost.seconds(self._work(model)) for model in self._waiting]
+        return max([sum(seconds) / self._size, *seconds])
+
+    def _work(self, model: Asked) -> Work:
+        return work(model, 0, self._epochs, (self._epochs,), self._break_even)
+
+
+def rung_of(trial: Any, rungs: Sequence[Rung]) -> Rung:
+    """The rung in which a trial was asked for."""
+    values = trial.hyperparameters.values
+    place = (values.get("tuner/bracket", 0), values.get("tuner/round", 0))
+    return next(rung for rung in rungs if (rung.bracket, rung.round) == place)
