@@ -50,6 +50,7 @@ def search(
     watch: Callable[[Event], None] = lambda event: None,
     known: Mapping[str, Known] | None = None,
     xla_break_even: float | None = None,
+    go_on: Callable[[], bool] = lambda: True,
 ) -> None:
     """Runs the search to its end, or goes on with one that was interrupted.
 
@@ -61,13 +62,14 @@ def search(
         watch: called after each trial.
         known: the outcomes of trials that have ended before, from :func:`known_outcomes`.
         xla_break_even: see :class:`search.workers.trial.Job`.
+        go_on: see :func:`run`.
 
     Raises:
         RequestError: the known outcomes are of another search; nothing is written.
         WorkError: the disk is full, the folder cannot be written, or no worker starts.
     """
     with holding(oracle):
-        _search(oracle, workers, folder, seed, watch, known, xla_break_even)
+        _search(oracle, workers, folder, seed, watch, known, xla_break_even, go_on)
 
 
 def _search(
@@ -78,6 +80,7 @@ def _search(
     watch: Callable[[Event], None],
     known: Mapping[str, Known] | None,
     xla_break_even: float | None,
+    go_on: Callable[[], bool],
 ) -> None:
     project = folder / "search"
     oracle._set_project_dir(str(folder), "search")
@@ -103,6 +106,7 @@ def _search(
             tell=told,
             tell_again=tell_again,
             write=lambda: write_project(oracle, folder),
+            go_on=go_on,
         )
     except RequestError:
         refused = True

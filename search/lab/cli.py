@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ import click
 
 from search import files
 from search.errors import RequestError, WorkError
+from search.lab.budget import SHARES, Budget
 from search.lab.exercise import Exercise
 
 if TYPE_CHECKING:
@@ -25,13 +28,27 @@ QUICK_IMAGES = 6_000  # a convolutional epoch over all takes up to a minute
 Command = Callable[..., Any]
 
 
+class Duration(click.ParamType):  # type: ignore[type-arg]
+    """A time as people write it, '90s', '20m' or '1h30m', in seconds above 0."""
+
+    name = "time"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
+        found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", str(value).strip())
+        hours, minutes, seconds = (int(part or 0) for part in found.groups()) if found else (0, 0, 0)
+        total = 3600 * hours + 60 * minutes + seconds
+        if not total:
+            self.fail(f"{value!r} is no time; expected one as in 90s, 20m or 1h30m", parameter, context)
+        return float(total)
+
+
 def exercise_command(exercise: Exercise, script: Path) -> click.Group:
     """The command line of the exercise that ``script`` defines; without a verb it goes through all of it."""
     max_epochs = click.option(
         "--max-epochs", type=click.IntRange(1, 10_000), help=f"Epochs of the longest trial ({exercise.max_epochs})."
     )
 
-    def session(results: Path | None, quick: bool, **flags: Any) -> Session:
+    def session(results: Path | None, quick: bool, steps: Sequence[str] = tuple(SHARES), **flags: Any) -> Session:
         from rich.console import Console
 
         from search.lab.session import Session
@@ -42,7 +59,8 @@ def exercise_command(exercise: Exercise, script: Path) -> click.Group:
             workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
         images = QUICK_IMAGES if quick else None
-        return Session(exercise, script, folder, data, workers, seed, console, cluster, images)
+        budget = None if flags.get("budget") is None else Budget(flags["budget"], steps)
+        return Session(exercise, script, folder, data, workers, seed, console, cluster, images, budget)
 
     def search_options(tuner: str, max_epochs: int | None, trials: int | None, quick: bool) -> dict[str, Any]:
         if trials is not None and tuner == "hyperband":
@@ -73,6 +91,7 @@ def exercise_command(exercise: Exercise, script: Path) -> click.Group:
     @_fresh
     @_read_test_again
     @_tensorboard
+    @_budget
     @click.pass_context
     def whole(context: click.Context, /, **flags: Any) -> None:
         if context.invoked_subcommand is not None:
@@ -103,6 +122,7 @@ def exercise_command(exercise: Exercise, script: Path) -> click.Group:
             if flags["tensorboard"]:
                 commands.tensorboard(held)
             commands.report(held)
+            held.say(f"Next, when all exercises are done: `{_lab_command('report', held.results)}`")
 
     @whole.command()
     @_tuner
@@ -111,6 +131,7 @@ def exercise_command(exercise: Exercise, script: Path) -> click.Group:
     @_training
     @_fresh
     @_tensorboard
+    @_budget
     def search(
         tuner: str, max_epochs: int | None, trials: int | None, fresh: bool, tensorboard: bool, **flags: Any
     ) -> None:
@@ -119,7 +140,7 @@ def exercise_command(exercise: Exercise, script: Path) -> click.Group:
 
         options = search_options(tuner, max_epochs, trials, flags["quick"])
         _say_what(exercise, "search", flags)
-        held = session(**flags)
+        held = session(steps=("search",), **flags)
         with held.held(fresh):
             commands.search(held, **options)
             if tensorboard:
@@ -231,6 +252,7 @@ def lab_command() -> click.Group:
 
         if path is None:
             click.echo(f"The lab report is {write_lab_report(results)}")
+            click.echo(f"Next: `{_lab_command('archive LASTNAME_firstname', results)}`")
         else:
             click.echo(f"The report is {write_search_report(path)}")
 
@@ -291,6 +313,13 @@ def lab_command() -> click.Group:
     return group
 
 
+def _lab_command(verb: str, results: Path) -> str:
+    """What a person types for a verb over all exercises of a results folder."""
+    return f"python -m search {verb}" + (
+        "" if results == Path("results") else f" --results {shlex.quote(str(results))}"
+    )
+
+
 def _say_what(exercise: Exercise, what: str, flags: dict[str, Any]) -> None:
     """The first line, before anything slow is imported; what the flags contradict is refused before it."""
     if flags["workers"] == 0 and flags["cluster"] is not None:
@@ -334,6 +363,11 @@ _seeds = click.option("--seeds", type=click.IntRange(1, 1000), help="Trainings a
 _fresh = click.option("--fresh", is_flag=True, help="Set earlier results aside and start anew.")
 _read_test_again = click.option(
     "--read-test-again", is_flag=True, help="Read the test images once more; the report says how often they were read."
+)
+_budget = click.option(
+    "--budget",
+    type=Duration(),
+    help="A time to keep, as in 20m or 1h30m: what fits is done, and nothing begins that could not end.",
 )
 _tensorboard = click.option("--tensorboard", is_flag=True, help="Write the curves and settings for TensorBoard, too.")
 

@@ -6,26 +6,29 @@ import io
 import json
 import statistics
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 
 from search import files, provenance, results
 from search.errors import RequestError, WorkError
-from search.lab import printing
+from search.lab import planning, printing
 from search.lab.session import Session
 from search.oracles import space as spaces
 from search.report import console, figures
 from search.report.progress import Progress
 
-if TYPE_CHECKING:
-    from search.lab.forecast import Forecast
+FEWER_FINALISTS = ((3, 3), (2, 3), (2, 2), (1, 2), (1, 1))  # configurations and seeds, where the budget is small
 
 
 def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> None:
     """Plans, searches, and leaves ``trials.csv`` and ``best.json``; goes on with a search that was interrupted.
+
+    Args:
+        tuner: ``hyperband`` or ``random``.
+        max_epochs: of the longest trial.
+        trials: of a random search.
 
     Raises:
         RequestError: the folder holds a search of another space, data, seed or budget.
@@ -39,6 +42,7 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
         "objective": session.exercise.objective,
     }
     earlier = session.run()["steps"].get("search")
+    settings |= planning.planned_before(session, "search")
     if earlier is not None:
         _refuse_changes(session, earlier["settings"], settings)
     complete = earlier is not None and earlier["complete"] and _readable(session, *_written(session))
@@ -56,18 +60,15 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
     if complete:
         _say_complete(session, earlier)
         return
-    from search import study
-    from search.lab import searching
+    from search.lab.searching import Run
 
-    oracle = searching.oracle_of(session, space, _as_json(settings))
-    known = study.known_outcomes(session.folder, oracle, session.say)
+    run = Run(session, _as_json(settings), space, start, (earlier or {}).get("seconds", 0.0))
     if earlier is not None:
         _say_changes(session, earlier)
-    if earlier is not None or known:
-        session.say(f"Going on with the search that was interrupted: {len(known)} trials are done.")
-    run = searching.Run(session, oracle, settings, start, (earlier or {}).get("seconds", 0.0))
+    if earlier is not None or run.known:
+        session.say(f"Going on with the search that was interrupted: {len(run.known)} trials are done.")
     run.plan(model, _xla_break_even(session))
-    run.search(known)
+    run.search()
 
 
 def finalists(session: Session, *, count: int, seeds: int) -> None:
@@ -88,6 +89,8 @@ def finalists(session: Session, *, count: int, seeds: int) -> None:
     epochs = int(searched["settings"]["max_epochs"])
     request = {"finalists": count, "seeds": seeds, "epochs": epochs, "trials": len(found.trials), **session.identity()}
     request |= {"start": dict(session.exercise.start)}
+    planned = planning.planned_before(session, "finalists")
+    request |= planned
     path = session.folder / "finalists" / "finalists.json"
     if _as_before(session, "finalists", request, path):
         _take_winner(session)
@@ -101,7 +104,23 @@ def finalists(session: Session, *, count: int, seeds: int) -> None:
         raise RequestError(
             f"{session.folder / 'best.json'} is of another space: its {wrong}; search again with --fresh"
         )
-    candidates = finals.chosen(found.search, start, count)
+
+    def candidates_of(count: int) -> list[finals.Finalist]:
+        return finals.chosen(found.search, start, count)
+
+    def seconds(option: tuple[int, int]) -> float:
+        trained = [candidate.hyperparameters for candidate in candidates_of(option[0])] * option[1]
+        return planning.forecast(session, trained, epochs, _xla_break_even(session)).left()
+
+    count, seeds = request["finalists"], request["seeds"]
+    if session.budget is not None and not planned:
+        options = [(count, seeds), *((n, k) for n, k in FEWER_FINALISTS if n <= count and k <= seeds)]
+        fits = planning.fitting(session, "finalists", options, seconds)
+        if fits is None:
+            return
+        count, seeds = fits
+        request |= {"finalists": count, "seeds": seeds}
+    candidates = candidates_of(count)
     settings = {"seeds": seeds, "epochs": epochs, **session.identity()}
     settings |= {"finalists": [dict(candidate.hyperparameters) for candidate in candidates]}
     if _reusable(session, "finalists", settings, path):
@@ -109,12 +128,12 @@ def finalists(session: Session, *, count: int, seeds: int) -> None:
         return
     earlier = _keep_earlier(session, "finalists", settings, path.parent)
     facts = {**provenance.collect(session.script, workers.size), **settings, "settings": settings, "request": request}
-    facts |= {"earlier": earlier}
+    facts |= {"earlier": earlier, **planning.plan(session, finalists=count, seeds=seeds)}
     trained = [candidate.hyperparameters for candidate in candidates] * seeds
-    forecast = _forecast(session, trained, epochs, _xla_break_even(session))
+    forecast = planning.forecast(session, trained, epochs, _xla_break_even(session))
     session.say(
         f"Finalists: the {len(candidates) - 1} best configurations and the starting model, {epochs} epochs, "
-        f"{seeds} fresh {'seeds' if seeds > 1 else 'seed'} each; {_about(forecast)}."
+        f"{seeds} fresh {'seeds' if seeds > 1 else 'seed'} each; {forecast.about()}."
     )
     session.record("finalists", {**facts, "complete": False}, start)
     began = time.monotonic()
@@ -191,6 +210,11 @@ def retrain(session: Session, *, epochs: int, seeds: int, again: bool = False) -
     """
     best = session.best()
     _refuse_changes(session, session.run()["steps"]["search"]["settings"], session.identity())
+    xla_break_even = _xla_break_even(session)
+    fits = planning.fitting_seeds(session, "retrain", seeds, [best, session.exercise.start], epochs, xla_break_even)
+    if fits is None:
+        return
+    seeds = fits
     settings = {
         "epochs": epochs,
         "seeds": seeds,
@@ -205,7 +229,6 @@ def retrain(session: Session, *, epochs: int, seeds: int, again: bool = False) -
         return
     session.refuse_second_reading(settings, again)
     earlier = _keep_earlier(session, "retrain", settings, folder)
-    xla_break_even = _xla_break_even(session)
     workers = session.start_workers()
     _, start, space = session.start()
     wrong = spaces.misfit(space, best)
@@ -217,9 +240,10 @@ def retrain(session: Session, *, epochs: int, seeds: int, again: bool = False) -
 
     models = {"tuned": best, "start": start}
     facts = {**provenance.collect(session.script, workers.size), **settings, "settings": settings, "earlier": earlier}
-    forecast = _forecast(session, [best, start] * seeds, epochs, xla_break_even)
+    facts |= planning.plan(session, seeds=seeds)
+    forecast = planning.forecast(session, [best, start] * seeds, epochs, xla_break_even)
     session.say(
-        f"Retraining for {epochs} epochs, {seeds} {'seeds' if seeds > 1 else 'seed'} each, {_about(forecast)}: "
+        f"Retraining for {epochs} epochs, {seeds} {'seeds' if seeds > 1 else 'seed'} each, {forecast.about()}: "
         f"{console.one_line(best)} and the starting model."
     )
     session.record("retrain", {**facts, "complete": False}, start)
@@ -248,7 +272,15 @@ def retrain(session: Session, *, epochs: int, seeds: int, again: bool = False) -
     printing.print_metrics(session, metrics)
 
 
-def sweep(session: Session, name: str, *, epochs: int, seeds: int, held_from: str, most_values: int | None) -> None:
+def sweep(
+    session: Session,
+    name: str,
+    *,
+    epochs: int,
+    seeds: int,
+    held_from: str,
+    most_values: int | None,
+) -> None:
     """Tries the values of one hyper-parameter.
 
     Args:
@@ -265,6 +297,7 @@ def sweep(session: Session, name: str, *, epochs: int, seeds: int, held_from: st
         _refuse_changes(session, searched["settings"], session.identity())
     step, folder = f"sweep {name}", session.folder / "sweeps"
     table = folder / f"{files.slug(name)}.csv"
+    seeds = planning.planned_before(session, step).get("seeds", seeds)
     request = {"from": held_from, "best": best, "most_values": most_values, "epochs": epochs, "seeds": seeds}
     request |= {"start": dict(session.exercise.start), **session.identity()}
     if _as_before(session, step, request, table):
@@ -277,21 +310,27 @@ def sweep(session: Session, name: str, *, epochs: int, seeds: int, held_from: st
     held = start if best is None else best
     retuned = session.exercise.retuned.get(name)
     candidates = [] if retuned is None else sweeping.values_of(space, retuned, most_values)
+    tried = [{**held, name: value} for value in values]
+    choosing = [{**one, retuned: candidate} for one in tried for candidate in candidates]
+    break_even = sweeping.break_even(epochs)
+    fits = planning.fitting_seeds(session, step, seeds, tried, epochs, break_even, choosing)
+    if fits is None:
+        return
+    seeds = request["seeds"] = fits
     settings = {"from": held_from, "values": values, "held": held, "epochs": epochs, "seeds": seeds}
     settings |= {"retuned": retuned, "candidates": candidates, **session.identity()}
     if _reusable(session, step, settings, table):
         return
     earlier = _keep_earlier(session, step, settings, table)
     facts = {**provenance.collect(session.script, workers.size), **settings, "settings": settings}
-    facts |= {"request": request, "earlier": earlier}
-    tried = [{**held, name: value} for value in values]
-    trained = [*({**one, retuned: candidate} for one in tried for candidate in candidates), *tried * seeds]
-    forecast = _forecast(session, trained, epochs, sweeping.break_even(epochs))
+    facts |= {"request": request, "earlier": earlier, **planning.plan(session, seeds=seeds)}
+    trained = [*choosing, *tried * seeds]
+    forecast = planning.forecast(session, trained, epochs, break_even)
     model = "starting model" if held_from == "start" else "best configuration"
     how = f", each at the best of {len(candidates)} values of {retuned}, chosen with another seed" if retuned else ""
     session.say(
         f"Sweep of {name} from the {model}: {', '.join(map(figures.value, values))}; {epochs} epochs, "
-        f"{seeds} {'seeds' if seeds > 1 else 'seed'} a value{how}; {_about(forecast)}."
+        f"{seeds} {'seeds' if seeds > 1 else 'seed'} a value{how}; {forecast.about()}."
     )
     session.record(step, {**facts, "complete": False}, start)
     began = time.monotonic()
@@ -364,27 +403,6 @@ def _report_made_of(session: Session) -> str:
     found = (path for pattern in patterns for path in session.folder.glob(pattern))
     paths = sorted(path for path in found if path.is_file() and not path.name.startswith("."))
     return json.dumps({"code": provenance.source_sha256(session.script), **files.digests(session.folder, *paths)})
-
-
-def _forecast(
-    session: Session, trained: Sequence[Mapping[str, Any]], epochs: int, xla_break_even: float | None
-) -> Forecast:
-    """What trainings from the first epoch on will take, by what the search learned of this machine."""
-    from search.lab.cost import CostModel
-    from search.lab.forecast import Forecast
-    from search.lab.searching import asker
-    from search.training.xla import XLA_BREAK_EVEN
-
-    learned = session.run()["steps"].get("search", {}).get("cost")
-    with results.reading(session.folder / "run.json", "what a search learned", "set the folder aside with --fresh"):
-        cost = CostModel(learned)
-    break_even = XLA_BREAK_EVEN if xla_break_even is None else xla_break_even
-    size = session.start_workers().size
-    return Forecast(cost, asker(session), trained, epochs=epochs, break_even=break_even, size=size)
-
-
-def _about(forecast: Forecast) -> str:
-    return f"about {figures.duration(forecast.left(), ' ')}"
 
 
 def _xla_break_even(session: Session) -> float | None:

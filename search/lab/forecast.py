@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from search.lab.cost import MOST_BUILT, Asked, CostModel, work
 from search.oracles.base import ENDED, Rung
 from search.oracles.space import own_values
+from search.report import figures
 from search.workers.trial import Job, Outcome
 
 Work = NDArray[np.float64]
@@ -39,7 +40,7 @@ class SearchForecast:
         break_even: float,
         size: int,
     ) -> None:
-        self._oracle, self.cost, self._asked_of = oracle, cost, asked_of
+        self.oracle, self.cost, self._asked_of = oracle, cost, asked_of
         self._break_even, self._size = break_even, size
         self._first: dict[int, list[Asked | None]] = {}
         for rung, configurations in oracle.foreseen():
@@ -50,20 +51,27 @@ class SearchForecast:
         asked = self._asked_of(own_values(trial.hyperparameters.values))
         if asked is not None and trial.status == "COMPLETED":
             self.cost.learn(
-                self._work(asked, rung_of(trial, self._oracle.rungs)), trial.metrics.get_last_value("seconds")
+                self._work(asked, rung_of(trial, self.oracle.rungs)), trial.metrics.get_last_value("seconds")
             )
 
     def left(self) -> float:
         """Seconds from now on, the trials under way counted whole."""
-        return sum(self._left_in(rung) for rung in self._oracle.rungs) / self._size
+        return sum(self._left_in(rung) for rung in self.oracle.rungs) / self._size
+
+    def next(self) -> float:
+        """Seconds of a trial that has not begun, on average; 0 where all have."""
+        rungs = [(rung, len(self._trials(rung.bracket, rung.round))) for rung in self.oracle.rungs]
+        waiting = sum(rung.trials - asked for rung, asked in rungs)
+        return float(sum(self._waiting(rung, asked) for rung, asked in rungs) / max(1, waiting))
 
     def _left_in(self, rung: Rung) -> float:
         trials = self._trials(rung.bracket, rung.round)
         running = [self._asked_of(own_values(one.hyperparameters.values)) for one in trials if one.status not in ENDED]
-        waiting = rung.trials - len(trials)
-        return self._seconds(running, len(running), rung) + self._seconds(
-            self._to_come(rung, len(trials)), waiting, rung
-        )
+        begun = self._seconds(running, len(running), rung)
+        return begun + self._waiting(rung, len(trials))
+
+    def _waiting(self, rung: Rung, asked: int) -> float:
+        return self._seconds(self._to_come(rung, asked), rung.trials - asked, rung)
 
     def _to_come(self, rung: Rung, asked: int) -> list[Asked | None]:
         """Models that stand for those of the rung's trials but the first ``asked``."""
@@ -73,7 +81,7 @@ class SearchForecast:
         below = self._trials(rung.bracket, rung.round - 1)
         if below and all(trial.status in ENDED for trial in below):
             completed = [trial for trial in below if trial.status == "COMPLETED"]
-            best = self._oracle.ranked(completed)[asked : rung.trials]
+            best = self.oracle.ranked(completed)[asked : rung.trials]
             return [self._asked_of(own_values(trial.hyperparameters.values)) for trial in best]
         dearest_last = sorted(first, key=lambda model: self._seconds([model], 1, rung))
         return dearest_last[len(first) // 2 :]
@@ -81,14 +89,14 @@ class SearchForecast:
     def _seconds(self, models: Sequence[Asked | None], trials: int, rung: Rung) -> float:
         """What so many trials of the rung take, of which the models are typical."""
         each = [self.cost.seconds(self._work(model, rung)) for model in models if model is not None]
-        return trials * float(np.mean(each)) if each else 0.0
+        return float(trials * np.mean(each)) if each else 0.0
 
     def _trials(self, bracket: int, round: int) -> list[Any]:
-        rungs = ((trial, rung_of(trial, self._oracle.rungs)) for trial in self._oracle.trials.values())
+        rungs = ((trial, rung_of(trial, self.oracle.rungs)) for trial in self.oracle.trials.values())
         return [trial for trial, rung in rungs if (rung.bracket, rung.round) == (bracket, round)]
 
     def _work(self, asked: Asked, rung: Rung) -> Work:
-        milestones = tuple(one.epochs for one in self._oracle.rungs if one.bracket == rung.bracket)
+        milestones = tuple(one.epochs for one in self.oracle.rungs if one.bracket == rung.bracket)
         return work(asked, rung.initial_epoch, rung.epochs, milestones, self._break_even)
 
 
@@ -127,6 +135,10 @@ class Forecast:
             self._waiting.remove(model)
         if outcome.completed and len(outcome.epoch_seconds) == self._epochs:  # else a part was trained before
             self._cost.learn(self._work(model), outcome.seconds)
+
+    def about(self) -> str:
+        """What it takes, in words."""
+        return f"about {figures.duration(self.left(), ' ')}"
 
     def left(self) -> float:
         """Seconds from now on, the trainings under way counted whole."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import keras_tuner
 
 from search import files, provenance, study
-from search.errors import WorkError
-from search.lab import cost, printing
+from search.errors import RequestError, WorkError
+from search.lab import cost, planning, printing
 from search.lab.forecast import SearchForecast, rung_of
 from search.lab.session import Session
 from search.oracles import hyperband, random_search
@@ -20,29 +20,34 @@ from search.report import figures
 from search.report.progress import Progress
 from search.workers.trial import build
 
+SMALLEST = {"max_epochs": 3, "trials": 4}  # of what a budget makes smaller: fewer are no search
 
-def oracle_of(session: Session, space: Any, settings: Mapping[str, Any]) -> Any:
-    """What proposes the trials.
+
+def oracle_of(name: str, objective: keras_tuner.Objective, space: Any, settings: Mapping[str, Any]) -> Any:
+    """What proposes the trials of an exercise's search.
 
     Args:
-        space: the exercise's ``HyperParameters``.
+        name: the exercise's.
+        space: its ``HyperParameters``.
         settings: of the search, as ``run.json`` has them.
     """
     common = {
-        "objective": keras_tuner.Objective(session.exercise.objective, session.exercise.direction),
-        "seed": session.seed,
+        "objective": objective,
+        "seed": settings["seed"],
         "hyperparameters": space,
         "max_consecutive_failed_trials": None,  # they are reported, and the search goes on
     }
     epochs = settings["max_epochs"]
-    oracle = (
+    oracle: Any = (
         hyperband.HyperbandOracle(max_epochs=epochs, **common)
         if settings["tuner"] == "hyperband"
         else random_search.RandomSearchOracle(max_trials=settings["trials"], epochs=epochs, **common)
     )
     oracle.first = [*settings["first"]]
-    oracle.mark = {"exercise": session.exercise.name, **settings}
-    del oracle.mark["space"], oracle.mark["first"]  # each trial's values say more
+    marked = {
+        key: value for key, value in settings.items() if key not in ("space", "first")
+    }  # each trial's values say more
+    oracle.mark = {"exercise": name, **marked}
     return oracle
 
 
@@ -65,25 +70,42 @@ def asker(session: Session) -> Callable[[Mapping[str, Any]], cost.Asked | None]:
     return asked_of
 
 
+def smaller(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The settings of a search and of those a third, a ninth and so on as large, largest first."""
+    size = "max_epochs" if settings["tuner"] == "hyperband" else "trials"
+    smallest = SMALLEST[size]
+    sizes = [settings[size]]
+    while sizes[-1] // hyperband.FACTOR >= smallest:
+        sizes.append(sizes[-1] // hyperband.FACTOR)
+    return [{**settings, size: value} for value in sizes]
+
+
 class Run:
     """One search under way, from its plan to its record.
 
     Args:
-        oracle: from :func:`oracle_of`.
-        settings: what the record keeps of it.
+        settings: what the record keeps of it, JSON-ready.
+        space: the exercise's ``HyperParameters``.
         start: the starting model's values.
         before: seconds that it took before it was interrupted.
     """
 
     def __init__(
-        self, session: Session, oracle: Any, settings: Mapping[str, Any], start: dict[str, Any], before: float
+        self, session: Session, settings: Mapping[str, Any], space: Any, start: dict[str, Any], before: float
     ) -> None:
-        self._session, self._oracle, self._settings, self._start = session, oracle, settings, start
+        self._session, self._settings, self._space, self._start = session, settings, space, start
         self._before, self._workers = before, session.start_workers()
+        self._oracle = self._oracle_of(settings)
+        self.known = study.known_outcomes(session.folder, self._oracle, session.say)
         self._forecast: SearchForecast
         self._facts: dict[str, Any]
         self._progress: Progress
         self._began = time.monotonic()
+
+    def _oracle_of(self, settings: Mapping[str, Any]) -> Any:
+        exercise = self._session.exercise
+        objective = keras_tuner.Objective(exercise.objective, exercise.direction)
+        return oracle_of(exercise.name, objective, self._space, settings)
 
     def plan(self, model: Any, xla_break_even: float | None) -> None:
         """Measures what trainings cost here, and says what will be done and how long it takes.
@@ -91,23 +113,50 @@ class Run:
         Args:
             model: the starting model.
             xla_break_even: what was measured before; None measures it.
+
+        Raises:
+            RequestError: the smallest search does not fit into the budget.
         """
-        session, oracle, settings = self._session, self._oracle, self._settings
-        asked_of = asker(session)
+        session, asked_of = self._session, asker(self._session)
 
         def foresee() -> None:
-            for _, configurations in oracle.foreseen():
+            for _, configurations in self._oracle.foreseen():
                 for values in configurations[: cost.MOST_BUILT]:
                     asked_of(values)
 
-        measured = cost.measure(
-            session, self._workers, model, self._start, settings["max_epochs"], xla_break_even, foresee
+        epochs = self._settings["max_epochs"]
+        measured = cost.measure(session, self._workers, model, self._start, epochs, xla_break_even, foresee)
+
+        def forecast(settings: Mapping[str, Any]) -> SearchForecast:
+            oracle = self._oracle_of(settings)
+            return SearchForecast(oracle, measured.model, asked_of, measured.xla_break_even, self._workers.size)
+
+        planned = planning.planned_before(session, "search")
+        if session.budget is not None and not (planned or self.known):
+            plans = smaller(self._settings)
+            left = session.budget.left("search")
+            fits = (settings for settings in plans if forecast(settings).left() <= left)
+            chosen = next(fits, None)
+            if chosen is None:
+                self._refuse(forecast(plans[-1]).left(), left)
+            self._settings = chosen
+        self._forecast = forecast(self._settings)
+        self._oracle = self._forecast.oracle
+        sizes = {size: self._settings[size] for size in SMALLEST}
+        self._facts = self._described(self._forecast.left(), measured) | planning.plan(session, **sizes)
+        tuner, seconds, size = self._settings["tuner"], self._forecast.left(), self._workers.size
+        printing.print_plan(session, tuner, self._oracle.rungs, seconds, size, measured.epoch)
+
+    def _refuse(self, least: float, left: float) -> NoReturn:
+        raise RequestError(
+            f"--budget leaves the search {figures.duration(max(0.0, left), ' ')}; the smallest takes about "
+            f"{figures.duration(least, ' ')} here; give more"
         )
-        self._forecast = SearchForecast(oracle, measured.model, asked_of, measured.xla_break_even, self._workers.size)
-        seconds = self._forecast.left()
-        printing.print_plan(session, settings["tuner"], oracle.rungs, seconds, self._workers.size, measured.epoch)
-        self._facts = {
-            **provenance.collect(session.script, self._workers.size),
+
+    def _described(self, seconds: float, measured: cost.Measured) -> dict[str, Any]:
+        settings = self._settings
+        return {
+            **provenance.collect(self._session.script, self._workers.size),
             **{key: settings[key] for key in ("tuner", "max_epochs", "trials", "seed", "space")},
             "factor": hyperband.FACTOR,
             "settings": settings,
@@ -115,11 +164,8 @@ class Run:
             "xla_break_even": measured.xla_break_even,
         }
 
-    def search(self, known: Mapping[str, study.Known]) -> None:
+    def search(self) -> None:
         """Runs it, or what is left of it, and records it.
-
-        Args:
-            known: from :func:`search.study.known_outcomes`.
 
         Raises:
             WorkError: no trial completed.
@@ -131,8 +177,16 @@ class Run:
         trials = sum(rung.trials for rung in oracle.rungs)
         try:
             with Progress(session.console, "trials", trials, self._forecast.left) as self._progress:
-                break_even = self._facts["xla_break_even"]
-                study.search(oracle, self._workers, session.folder, session.seed, self._watch, known, break_even)
+                study.search(
+                    oracle,
+                    self._workers,
+                    session.folder,
+                    session.seed,
+                    self._watch,
+                    self.known,
+                    self._facts["xla_break_even"],
+                    self._in_time,
+                )
             complete = study.best_trial(oracle) is not None
         finally:
             self._record(complete)
@@ -140,6 +194,8 @@ class Run:
         if best is None:
             messages = (trial.message for trial in oracle.trials.values() if trial.message)
             raise WorkError(f"no trial completed; the first failed with: {next(messages, 'no trial could be made')}")
+        if session.budget is not None and len(oracle.trials) < trials and not oracle.exhausted:
+            session.say(f"The budget ended the search: {len(oracle.trials)} of {trials} trials.")
         if oracle.exhausted:
             session.say(
                 f"The space is exhausted: every one of its configurations has been tried ({len(oracle.trials)} trials)."
@@ -149,6 +205,10 @@ class Run:
             f"Searched {done['trials_run']} trials, {done['epochs_trained']} epochs, in "
             f"{figures.duration(done['seconds'], ' ')}. {printing.best_line(best)}."
         )
+
+    def _in_time(self) -> bool:
+        budget = self._session.budget
+        return budget is None or self._forecast.next() <= budget.left("search")
 
     def _watch(self, event: study.Event) -> None:
         if event.reused:

@@ -18,6 +18,7 @@ from search import files
 from search import results as folders
 from search.errors import RequestError, WorkError, first_line
 from search.lab import data
+from search.lab.budget import Budget
 from search.lab.exercise import Exercise
 from search.oracles import space as spaces
 
@@ -46,6 +47,7 @@ class Session:
     console: Console
     cluster: str | None = None
     most_images: int | None = None
+    budget: Budget | None = None
 
     def __post_init__(self) -> None:
         self.folder = self.results / self.exercise.name

@@ -130,31 +130,25 @@ def _search(folder: Path) -> str:
     import keras_tuner
 
     from search import study
-    from search.oracles import hyperband, random_search
+    from search.lab import searching
 
-    settings = results.read_record(folder).steps["search"]["settings"]
     about = results.read_record(folder)
+    step = about.steps["search"]
+    settings = step["settings"]
     state = files.read_json(folder / "search" / "oracle.json")
-    common = {
-        "objective": keras_tuner.Objective(about.objective, "max" if about.maximise else "min"),
-        "seed": settings["seed"],
-        "hyperparameters": keras_tuner.HyperParameters.from_config(state["hyperparameters"]),
-        "max_consecutive_failed_trials": None,
-    }
-    oracle: Any = (
-        hyperband.HyperbandOracle(max_epochs=settings["max_epochs"], **common)
-        if settings["tuner"] == "hyperband"
-        else random_search.RandomSearchOracle(max_trials=settings["trials"], epochs=settings["max_epochs"], **common)
-    )
-    oracle.first = [*settings["first"]]
-    marked = {key: value for key, value in settings.items() if key not in ("space", "first")}
-    oracle.mark = {"exercise": about.name, **marked}
+    objective = keras_tuner.Objective(about.objective, "max" if about.maximise else "min")
+    space = keras_tuner.HyperParameters.from_config(state["hyperparameters"])
+    oracle = searching.oracle_of(about.name, objective, space, settings)
     damage: list[str] = []
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch, folder.name)
         shutil.copytree(folder / "search", copy / "search", ignore=shutil.ignore_patterns("state*.npz"))
         known = study.known_outcomes(copy, oracle, damage.append)
-        study.search(oracle, _NoWorkers(), copy, settings["seed"], known=known)
+
+        def go_on() -> bool:  # a budget may have ended the search
+            return "budget" not in step or len(oracle.end_order) < len(known)
+
+        study.search(oracle, _NoWorkers(), copy, settings["seed"], known=known, go_on=go_on)
         chosen_later = results.read_search(folder).finalists is not None
         for name in ("trials.csv", *(() if chosen_later else ("best.json",))):
             if not damage and (copy / name).read_bytes() != (folder / name).read_bytes():

@@ -1,0 +1,29 @@
+"""A time that a command is to keep: each step does what fits into its share, and nothing begins that could not end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+# What a step may use of the whole. What an earlier one leaves goes to those behind it.
+SHARES = {"search": 0.35, "finalists": 0.2, "sweep": 0.1, "ablation": 0.05, "retrain": 0.3}
+
+
+class Budget:
+    """The time of one command, from now on.
+
+    Args:
+        seconds: for all of it, above 0.
+        steps: those that the command goes through, names of SHARES, in their order.
+    """
+
+    def __init__(self, seconds: float, steps: Sequence[str] = tuple(SHARES)) -> None:
+        self.seconds = seconds
+        self._steps = tuple(steps)
+        self._began = time.monotonic()
+
+    def left(self, step: str) -> float:
+        """Seconds until a step is to have ended."""
+        until = self._steps[: self._steps.index(step) + 1]
+        share = sum(SHARES[name] for name in until) / sum(SHARES[name] for name in self._steps)
+        return share * self.seconds - (time.monotonic() - self._began)

@@ -1,0 +1,95 @@
+"""How much of a step is done: what trainings are foreseen to take, and what of it fits into the budget of the command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from search import results
+from search.lab.session import Session
+from search.report import figures
+
+if TYPE_CHECKING:
+    from search.lab.forecast import Forecast
+
+Option = TypeVar("Option")
+
+
+def forecast(
+    session: Session, trained: Sequence[Mapping[str, Any]], epochs: int, xla_break_even: float | None
+) -> Forecast:
+    """What trainings from the first epoch on will take, by what the search learned of this machine.
+
+    Args:
+        trained: the values of each.
+        epochs: of each.
+        xla_break_even: see :class:`search.workers.trial.Job`.
+    """
+    from search.lab.cost import CostModel
+    from search.lab.forecast import Forecast
+    from search.lab.searching import asker
+    from search.training.xla import XLA_BREAK_EVEN
+
+    learned = session.run()["steps"].get("search", {}).get("cost")
+    with results.reading(session.folder / "run.json", "what a search learned", "set the folder aside with --fresh"):
+        cost = CostModel(learned)
+    break_even = XLA_BREAK_EVEN if xla_break_even is None else xla_break_even
+    size = session.start_workers().size
+    return Forecast(cost, asker(session), trained, epochs=epochs, break_even=break_even, size=size)
+
+
+def planned_before(session: Session, step: str) -> dict[str, Any]:
+    """What a step that was planned for this budget before was planned with; nothing where there was none."""
+    earlier = session.run()["steps"].get(step, {})
+    if session.budget is None or earlier.get("budget") != session.budget.seconds:
+        return {}
+    planned: dict[str, Any] = earlier["planned"]
+    return planned
+
+
+def plan(session: Session, **planned: Any) -> dict[str, Any]:
+    """What the record of a step keeps, for it to be planned so again."""
+    return {} if session.budget is None else {"budget": session.budget.seconds, "planned": planned}
+
+
+def fitting(
+    session: Session, step: str, options: Sequence[Option], seconds: Callable[[Option], float]
+) -> Option | None:
+    """The first of a step's options, largest first, that fits into the budget; None, which is said, where none does.
+
+    Args:
+        seconds: what an option takes.
+    """
+    assert session.budget is not None
+    left = session.budget.left(step.partition(" ")[0])
+    fits = next((option for option in options if seconds(option) <= left), None)
+    if fits is None:
+        least, there = (figures.duration(max(0.0, time), " ") for time in (seconds(options[-1]), left))
+        command = results.read_record(session.folder).command(step)
+        session.say(f"{step}: left out; it takes {least} at least and the budget leaves {there}. Later: `{command}`")
+    return fits
+
+
+def fitting_seeds(
+    session: Session,
+    step: str,
+    seeds: int,
+    trained: Sequence[Mapping[str, Any]],
+    epochs: int,
+    xla_break_even: float | None,
+    once: Sequence[Mapping[str, Any]] = (),
+) -> int | None:
+    """With how many of the seeds a step fits into the budget; None, which is said, where it does not with one.
+
+    Args:
+        trained: what it trains with each seed, and ``once`` what without.
+    """
+    if session.budget is None:
+        return seeds
+    if before := planned_before(session, step):
+        return int(before["seeds"])
+
+    def seconds(seeds: int) -> float:
+        return forecast(session, [*once, *list(trained) * seeds], epochs, xla_break_even).left()
+
+    return fitting(session, step, range(seeds, 0, -1), seconds)

@@ -1,0 +1,108 @@
+"""A command that is to keep a time: what it plans, what it leaves out, and that it plans so again. No clock is read."""
+
+import csv
+import json
+
+import pytest
+
+from search.lab import budget, verify
+from search.lab.searching import smaller
+from tests.conftest import NEURON, run, write_exercise
+
+# In the exercise's file: the machine is as slow as a test needs it.
+SLOW = """
+import search.workers.runtime
+from search.lab import forecast
+forecast.SearchForecast.left = lambda self: 1.0 if self.oracle.max_epochs <= {fits} else 1e9
+forecast.SearchForecast.next = lambda self: 1e9 if len(self.oracle.trials) >= {most} else 0.0
+forecast.Forecast.left = lambda self: float({trainings})
+"""
+
+
+def exercise(folder, *, fits=9, most=1000, trainings="0"):
+    script = write_exercise(folder, NEURON)
+    text = script.read_text().replace(
+        "EXERCISE =", SLOW.format(fits=fits, most=most, trainings=trainings) + "\nEXERCISE ="
+    )
+    script.write_text(text)
+    return script
+
+
+def recorded(script, step="search"):
+    path = script.parent / "results" / "small" / "run.json"
+    return json.loads(path.read_text(encoding="utf-8"))["steps"].get(step) if path.exists() else None
+
+
+def test_a_step_has_its_share_and_what_those_before_it_left(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(budget.time, "monotonic", lambda: now[0])
+    kept = budget.Budget(1000.0)
+    assert kept.left("search") == pytest.approx(350)
+    now[0] += 100
+    assert kept.left("finalists") == pytest.approx(450)
+    assert kept.left("retrain") == pytest.approx(900)
+    assert budget.Budget(60.0, ("search",)).left("search") == pytest.approx(60)
+    assert sum(budget.SHARES.values()) == pytest.approx(1)
+
+
+def test_a_search_is_made_smaller_by_hyperband_s_factor():
+    assert [plan["max_epochs"] for plan in smaller({"tuner": "hyperband", "max_epochs": 27, "trials": 0})] == [27, 9, 3]
+    assert [plan["trials"] for plan in smaller({"tuner": "random", "max_epochs": 9, "trials": 30})] == [30, 10]
+
+
+@pytest.mark.parametrize(("written", "seconds"), [("90s", 90), ("20m", 1200), ("1h30m", 5400), ("1h2m3s", 3723)])
+def test_a_time_is_read_as_people_write_it(written, seconds):
+    from search.lab.cli import Duration
+
+    assert Duration().convert(written, None, None) == seconds
+
+
+@pytest.mark.parametrize("written", ["", "20", "0s", "-5m", "m", "20 minutes", "1.5h", "5m1h"])
+def test_what_is_no_time_is_refused_in_one_line(neuron, written):
+    out = run(neuron, "search", "--budget", written, status=2)
+    assert "is no time; expected one as in 90s, 20m or 1h30m" in out
+
+
+def test_the_largest_search_that_fits_is_planned_and_planned_so_again(tmp_path, small_data):
+    script = exercise(tmp_path, fits=3)
+    run(script, "search", "--budget", "10m", "--data", small_data)
+    assert recorded(script)["planned"] == {"max_epochs": 3, "trials": 0}
+    assert recorded(script)["trials_run"] == 6
+    script.write_text(script.read_text().replace("<= 3", "<= 9"))  # a faster machine
+    assert "is complete" in run(script, "search", "--budget", "10m", "--data", small_data)
+    out = run(script, "search", "--budget", "11m", "--data", small_data, status=2)
+    assert "max_epochs was 3 and is now 9" in out
+
+
+def test_a_budget_for_which_every_search_is_too_large_is_refused(tmp_path, small_data):
+    script = exercise(tmp_path, fits=1)
+    out = run(script, "search", "--budget", "10m", "--data", small_data, status=2)
+    assert "--budget leaves the search" in out
+    assert "give more" in out
+    assert recorded(script) is None
+
+
+def test_a_search_that_its_budget_ends_is_complete_and_is_verified(tmp_path, small_data):
+    script = exercise(tmp_path, most=8)
+    out = run(script, "search", "--budget", "10m", "--data", small_data)
+    assert "The budget ended the search: 8 of 22 trials" in out
+    folder = tmp_path / "results" / "small"
+    assert recorded(script)["complete"]
+    assert len(list(csv.DictReader((folder / "trials.csv").read_text().splitlines()))) == 8
+    verdicts = {found.checked: found.verdict for found in verify.verify(folder)}
+    assert verdicts["proposals, promotions and best"] == "reproduced"
+
+
+def test_steps_take_fewer_seeds_or_are_left_out_and_the_command_for_later_is_said(tmp_path, small_data):
+    script = exercise(tmp_path, trainings="1.0 if len(self._waiting) <= 4 else 1e9")
+    out = run(script, "--max-epochs", 3, "--epochs", 2, "--budget", "10m", "--data", small_data)
+    assert "Finalists: the 1 best configurations and the starting model, 3 epochs, 2 fresh seeds each" in out
+    assert "Sweep of batch_size" in out  # 4 values, one seed each
+    assert recorded(script, "retrain")["planned"] == {"seeds": 2}
+    script = exercise(tmp_path / "slower", trainings="1e9")
+    out = run(script, "--max-epochs", 3, "--epochs", 2, "--budget", "10m", "--data", small_data)
+    for step in ("finalists", "sweep batch_size", "retrain"):
+        assert f"{step}: left out; it takes" in out
+        assert f"Later: `python search_small.py {step}" in out
+    assert recorded(script, "retrain") is None
+    assert (tmp_path / "slower" / "results" / "small" / "report.html").exists()
