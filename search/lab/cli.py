@@ -98,27 +98,26 @@ def exercise_command(exercise: Exercise, script: Path) -> click.Group:
             _refuse_flags_before_the_verb(context)
             return
         from search.lab import commands
+        from search.lab.planning import Rest
 
         quick, seeds = flags["quick"], flags["seeds"] or (1 if flags["quick"] else 3)
         options = search_options(flags["tuner"], flags["max_epochs"], flags["trials"], quick)
+        final = finalist_options(flags["finalists"], flags["finalist_seeds"], quick)
+        epochs = flags["epochs"] or (3 if quick else 100)
         _say_what(exercise, "search, finalists, sweeps, retraining, report", flags)
         held = session(**flags)
+        most_values = 3 if quick else None
+        rest = Rest(final["count"], final["seeds"], 1 if quick else SWEEP_EPOCHS, most_values, epochs, seeds)
+        held.rest = rest
         with held.held(flags["fresh"]):
             commands.search(held, **options)
-            commands.finalists(held, **finalist_options(flags["finalists"], flags["finalist_seeds"], quick))
+            commands.finalists(held, **final)
             commands.show_summary(held, "text")
             for swept in exercise.sweeps:  # before the test images are read
                 commands.sweep(
-                    held,
-                    swept,
-                    epochs=1 if quick else SWEEP_EPOCHS,
-                    seeds=seeds,
-                    held_from="start",
-                    most_values=3 if quick else None,
+                    held, swept, epochs=rest.sweep_epochs, seeds=seeds, held_from="start", most_values=most_values
                 )
-            commands.retrain(
-                held, epochs=flags["epochs"] or (3 if quick else 100), seeds=seeds, again=flags["read_test_again"]
-            )
+            commands.retrain(held, epochs=epochs, seeds=seeds, again=flags["read_test_again"])
             if flags["tensorboard"]:
                 commands.tensorboard(held)
             commands.report(held)

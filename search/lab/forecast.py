@@ -58,6 +58,12 @@ class SearchForecast:
         """Seconds from now on, the trials under way counted whole."""
         return sum(self._left_in(rung) for rung in self.oracle.rungs) / self._size
 
+    def of_trainings(self, trainings: Sequence[tuple[Mapping[str, Any], int]]) -> float:
+        """Seconds of trainings beside the search: the values and epochs of each."""
+        asked = [(self._asked_of(values), epochs) for values, epochs in trainings]
+        works = (work(model, 0, epochs, (epochs,), self._break_even) for model, epochs in asked if model is not None)
+        return sum(map(self.cost.seconds, works)) / self._size
+
     def next(self) -> float:
         """Seconds of a trial that has not begun, on average; 0 where all have."""
         rungs = [(rung, len(self._trials(rung.bracket, rung.round))) for rung in self.oracle.rungs]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from search import results
+from search.lab.exercise import Exercise
 from search.lab.session import Session
 from search.report import figures
 
@@ -13,6 +15,45 @@ if TYPE_CHECKING:
     from search.lab.forecast import Forecast
 
 Option = TypeVar("Option")
+
+
+@dataclass(frozen=True)
+class Rest:
+    """What an exercise does after its search.
+
+    Attributes:
+        finalists, finalist_seeds: see :func:`search.lab.commands.finalists`.
+        sweep_epochs, most_values: see :func:`search.lab.commands.sweep`.
+        epochs: of the retraining.
+        seeds: of each value of a sweep and of each model.
+    """
+
+    finalists: int
+    finalist_seeds: int
+    sweep_epochs: int
+    most_values: int | None
+    epochs: int
+    seeds: int
+
+    def trainings(
+        self, exercise: Exercise, space: Any, best: Mapping[str, Any], max_epochs: int
+    ) -> list[tuple[Mapping[str, Any], int]]:
+        """The values and epochs of each, as far as they are known: those of the best configuration are a guess."""
+        from search.lab import sweep
+
+        start = exercise.start
+        finals = [best] * self.finalists * self.finalist_seeds + [start] * self.finalist_seeds
+        swept: list[Mapping[str, Any]] = []
+        for name in exercise.sweeps:
+            retuned = exercise.retuned.get(name)
+            candidates = [] if retuned is None else sweep.values_of(space, retuned, self.most_values)
+            values = sweep.values_of(space, name, self.most_values)
+            swept += [{**start, name: value} for value in values] * (len(candidates) + self.seeds)
+        return [
+            *((values, max_epochs) for values in finals),
+            *((values, self.sweep_epochs) for values in swept),
+            *((values, self.epochs) for values in (best, start) for _ in range(self.seeds)),
+        ]
 
 
 def forecast(

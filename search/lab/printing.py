@@ -39,6 +39,14 @@ def print_plan(
     )
 
 
+def print_whole(session: Session, search: float, rest: float) -> None:
+    """Prints the seconds that the exercise will take with all that follows its search."""
+    session.say(
+        f"All of it: about {figures.duration(search + rest, ' ')}, with finalists, sweeps and retraining, if the best "
+        "configuration is as large as those tried first."
+    )
+
+
 def print_metrics(session: Session, metrics: dict[str, Any]) -> None:
     """Prints what ``metrics.json`` says of the tuned and of the starting model, medians over their seeds."""
     table = Table(box=None, pad_edge=False, header_style="dim")

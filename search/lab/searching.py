@@ -146,6 +146,10 @@ class Run:
         self._facts = self._described(self._forecast.left(), measured) | planning.plan(session, **sizes)
         tuner, seconds, size = self._settings["tuner"], self._forecast.left(), self._workers.size
         printing.print_plan(session, tuner, self._oracle.rungs, seconds, size, measured.epoch)
+        if session.rest is not None:
+            best = max(self._settings["first"], key=lambda values: self._forecast.of_trainings([(values, epochs)]))
+            trainings = session.rest.trainings(session.exercise, self._space, best, epochs)
+            printing.print_whole(session, seconds, self._forecast.of_trainings(trainings))
 
     def _refuse(self, least: float, left: float) -> NoReturn:
         raise RequestError(

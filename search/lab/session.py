@@ -23,6 +23,7 @@ from search.lab.exercise import Exercise
 from search.oracles import space as spaces
 
 if TYPE_CHECKING:
+    from search.lab.planning import Rest
     from search.workers.base import Workers
     from search.workers.trial import Problem
 
@@ -48,6 +49,7 @@ class Session:
     cluster: str | None = None
     most_images: int | None = None
     budget: Budget | None = None
+    rest: Rest | None = None
 
     def __post_init__(self) -> None:
         self.folder = self.results / self.exercise.name
