@@ -80,7 +80,7 @@ def exercise_command(exercise: Exercise, script: Path) -> click.Group:
 
         quick, seeds = flags["quick"], flags["seeds"] or (1 if flags["quick"] else 3)
         options = search_options(flags["tuner"], flags["max_epochs"], flags["trials"], quick)
-        _say_what(exercise, "search, finalists, sweeps, retraining, report", flags)
+        _say_what(exercise, "search, finalists, sweeps, ablation, retraining, report", flags)
         held = session(**flags)
         with held.held(flags["fresh"]):
             commands.search(held, **options)
@@ -95,6 +95,7 @@ def exercise_command(exercise: Exercise, script: Path) -> click.Group:
                     held_from="start",
                     most_values=3 if quick else None,
                 )
+            commands.ablation(held, epochs=1 if quick else SWEEP_EPOCHS, seeds=seeds)
             commands.retrain(
                 held, epochs=flags["epochs"] or (3 if quick else 100), seeds=seeds, again=flags["read_test_again"]
             )
@@ -187,6 +188,21 @@ def exercise_command(exercise: Exercise, script: Path) -> click.Group:
                 held_from=held_from,
                 most_values=3 if quick else None,
             )
+            held.say_next("report")
+
+    @whole.command()
+    @_epochs(f"Epochs of each training ({SWEEP_EPOCHS}).")
+    @_seeds
+    @_training
+    def ablation(epochs: int | None, seeds: int | None, **flags: Any) -> None:
+        """Go from the starting to the best model, one hyper-parameter a step."""
+        from search.lab import commands
+
+        quick = flags["quick"]
+        _say_what(exercise, "ablation", flags)
+        held = session(**flags)
+        with held.held():
+            commands.ablation(held, epochs=epochs or (1 if quick else SWEEP_EPOCHS), seeds=seeds or (1 if quick else 3))
             held.say_next("report")
 
     @whole.command()
@@ -328,7 +344,9 @@ _finalists = click.option(
     help="Best configurations that are trained again (4), the starting model too.",
 )
 _finalist_seeds = click.option("--finalist-seeds", type=click.IntRange(1, 100), help="Trainings a finalist (3).")
-_seeds = click.option("--seeds", type=click.IntRange(1, 1000), help="Trainings a model, or a value of a sweep (3).")
+_seeds = click.option(
+    "--seeds", type=click.IntRange(1, 1000), help="Trainings a model, a value of a sweep or a step (3)."
+)
 _fresh = click.option("--fresh", is_flag=True, help="Set earlier results aside and start anew.")
 _read_test_again = click.option(
     "--read-test-again", is_flag=True, help="Read the test images once more; the report says how often they were read."

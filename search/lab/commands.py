@@ -382,6 +382,64 @@ def sweep(session: Session, name: str, *, epochs: int, seeds: int, held_from: st
     printing.print_sweep(session, name, rows, chosen)
 
 
+def ablation(session: Session, *, epochs: int, seeds: int) -> None:
+    """Goes from the starting model to the best configuration, one hyper-parameter a step, every step with the same seeds.
+
+    Args:
+        epochs, seeds: of each training, and how many trainings a step.
+
+    Raises:
+        RequestError: the search has other data, another seed or another space.
+        WorkError: there is no best configuration yet, or every training failed.
+    """
+    best = session.best()
+    _refuse_changes(session, session.run()["steps"]["search"]["settings"], session.identity())
+    asked = {"epochs": epochs, "seeds": seeds, "best": best, **session.identity()}
+    request = {**asked, "start": dict(session.exercise.start), "retuned": dict(session.exercise.retuned)}
+    path = session.folder / "ablation" / "ablation.json"
+    if _as_before(session, "ablation", request, path):
+        return
+    from search.lab import ablation as ablating
+
+    workers = session.start_workers()
+    _, start, space = session.start()
+    wrong = spaces.misfit(space, best)
+    if wrong:
+        raise RequestError(
+            f"{session.folder / 'best.json'} is of another space: its {wrong}; search again with --fresh"
+        )
+    steps = ablating.steps_between(space, start, best, session.exercise.retuned, session.weights)
+    if not steps:
+        session.say("Ablation: the best configuration is the starting model; there is no step to take.")
+        return
+    settings = {**asked, "start": start, "steps": steps}
+    if _reusable(session, "ablation", settings, path):
+        return
+    earlier = _keep_earlier(session, "ablation", settings, path.parent)
+    facts = {**provenance.collect(session.script, workers.size), **settings, "settings": settings, "request": request}
+    facts |= {"earlier": earlier}
+    printing.print_steps(session, steps, epochs, seeds)
+    session.record("ablation", {**facts, "complete": False}, start)
+    began = time.monotonic()
+    trainings = (1 + len(steps)) * seeds
+    with Progress(session.console, "trainings", trainings, float(trainings)) as progress:
+        ablating.ablate(
+            steps,
+            ablating.along(space, start, best, steps),
+            workers,
+            path.parent,
+            objective=session.exercise.objective,
+            epochs=epochs,
+            seeds=seeds,
+            seed=session.seed,
+            xla_break_even=_xla_break_even(session),
+            watch=printing.watch(progress),
+        )
+    facts |= {"files": files.digests(session.folder, path)}
+    session.record("ablation", {**facts, "seconds": round(time.monotonic() - began, 2), "complete": True}, start)
+    console.print_ablation(results.read_exercise(session.folder), session.console)
+
+
 def tensorboard(session: Session) -> None:
     """Writes every trial's curve and settings for TensorBoard.
 
@@ -424,6 +482,7 @@ def _report_made_of(session: Session) -> str:
         "finalists/*.json",
         "retrain/*.*",
         "sweeps/*.csv",
+        "ablation/*.json",
         "plots/*.png",
         "report.html",
     )
