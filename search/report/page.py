@@ -342,7 +342,7 @@ def _ablation_view(found: Ablation | None, exercise: Results) -> dict[str, Any] 
                 "interval": ""
                 if effect is None or not math.isfinite(effect.low)
                 else " to ".join(figures.change(found.objective, end) for end in (effect.low, effect.high)),
-                "told": effect is not None and (effect.low > 0 or effect.high < 0),
+                "told": effect is not None and sentences.leaves_out_zero(effect),
                 "parameters": figures.count(one.parameters) if one.parameters else figures.ABSENT,
             }
         )

@@ -476,24 +476,41 @@ def ablation(found: Ablation, maximise: bool) -> str:
         f"From the starting to the tuned model in {figures.plural(steps, 'step')}, {figures.plural(found.epochs, 'epoch')} "
         f"of training each: the {'mean ' if seeds > 1 else ''}{objective} goes from {ends[0]} to {ends[1]}."
     )
-    told = []
+    told: dict[bool, list[str]] = {True: [], False: []}
     for i, effect in enumerate(effects, 1):
-        if effect is not None and (effect.low > 0 or effect.high < 0):
-            better = (effect.value > 0) == maximise
-            told.append(f"{step_of(found, i)} ({step_effect(found, effect)}: {'better' if better else 'worse'})")
-    compared = sum(effect is not None for effect in effects)
+        if effect is not None and leaves_out_zero(effect):
+            told[(effect.value > 0) == maximise].append(f"{step_of(found, i)} ({_effect(found, effect)})")
+    compared, apart = sum(effect is not None for effect in effects), len(told[True] + told[False])
     lost = [i for i, one in enumerate(found.path) if not np.isfinite(one.scores).all()]
-    of = f"Of {figures.plural(compared, 'step')}{' that can be compared' if lost else ''}, "
+    of = f"Of {figures.plural(compared, 'step')}{' that can be compared' if lost else ''}"
     if not compared:
         verdict = "No step can be compared."
     elif seeds == 1:
         verdict = "With one seed no step can be told apart from the chance of a seed."
-    elif told:
-        are = "is" if len(told) == 1 else "are"
-        verdict = f"{of}{len(told)} {are} told apart from no change by {seeds} seeds: {figures.listed(told)}."
+    elif not apart:
+        verdict = f"{of}, none is told apart from no change by {seeds} seeds."
     else:
-        verdict = f"{of}none is told apart from no change by {seeds} seeds."
+        unit = ", percentage points" if figures.is_share(found.objective) else ""
+        groups = [
+            f"{word} with {figures.listed(told[kind])}"
+            for kind, word in ((True, "better"), (False, "worse"))
+            if told[kind]
+        ]
+        verdict = (
+            f"{of}, {apart} {'is' if apart == 1 else 'are'} told apart from no change by {seeds} seeds (in brackets the "
+            f"difference and its 95 % interval{unit}): {'; '.join(groups)}."
+        )
     return " ".join([lead, verdict, *(_lost(found, i) for i in lost)])
+
+
+def leaves_out_zero(effect: Interval) -> bool:
+    """Whether an interval is on one side of zero; one without ends is not."""
+    return effect.low > 0 or effect.high < 0
+
+
+def _effect(found: Ablation, effect: Interval) -> str:
+    value, low, high = (figures.change(found.objective, end) for end in (effect.value, effect.low, effect.high))
+    return f"{value}, {low} to {high}"
 
 
 def _lost(found: Ablation, i: int) -> str:
@@ -517,13 +534,6 @@ def step_of(found: Ablation, i: int) -> str:
     others = len(changes) - len(named)
     carried = [*moved[1:], *([f"{others} that {'depends' if others == 1 else 'depend'} on it"] if others else [])]
     return moved[0] + (f" with {figures.listed(carried)}" if carried else "")
-
-
-def step_effect(found: Ablation, effect: Interval) -> str:
-    """A step's difference with its interval, where it has one."""
-    value, low, high = (figures.change(found.objective, end) for end in (effect.value, effect.low, effect.high))
-    unit = " percentage points" if figures.is_share(found.objective) else ""
-    return f"{value}{unit}, 95 % interval {low} to {high}" if math.isfinite(effect.low) else f"{value}{unit}"
 
 
 def not_tested(exercise: Results) -> list[str]:
