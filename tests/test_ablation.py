@@ -1,9 +1,11 @@
 """From the starting to the best model, one hyper-parameter a step: the path, the trainings, the figures, and what is said."""
 
+import io
 import json
 import math
 import shutil
 from concurrent.futures import Future
+from dataclasses import replace
 from itertools import pairwise
 
 import keras
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from scipy import stats
 
 import search_hidden
@@ -22,7 +25,7 @@ from search.errors import WorkError
 from search.lab import ablation, finalists, retrain, sweep, verify
 from search.lab.archive import FROM_AN_EXERCISE
 from search.oracles import space as spaces
-from search.report import estimators, page, plots, sentences
+from search.report import console, estimators, page, plots, sentences
 from search.results import Ablated, Ablation
 from search.workers.in_process import InProcess
 from search.workers.trial import Outcome, Problem
@@ -115,19 +118,34 @@ def test_equal_configurations_have_no_step_between_them(known):
     assert ablation.steps_between(known["hidden"], start, completed, {}, weights) == []
 
 
-def test_conditions_that_cross_and_entries_of_one_name_leave_every_configuration_valid():
+def crossing(*rates):
+    """A space with ``rate`` where a is x and b is p, and with other values where a is y and b is q."""
     hp = keras_tuner.HyperParameters()
     hp.Choice("a", ["x", "y"])
-    for a, b, values in (("x", "p", [0.5, 1.0]), ("y", "q", [0.01, 0.02])):
+    for a, b, values in zip("xy", "pq", rates, strict=True):
         with hp.conditional_scope("a", [a]):
             hp.Choice("b", ["p", "q"])
             with hp.conditional_scope("b", [b]):
                 hp.Choice("rate", values)
             with hp.conditional_scope("b", ["q" if b == "p" else "p"]):
                 hp.Choice("between", [7, 8], default=8)
+    return hp
+
+
+def test_conditions_that_cross_and_entries_of_one_name_leave_every_configuration_valid():
+    hp = crossing([0.5, 1.0], [0.01, 0.02])
     start, best = {"a": "x", "b": "p", "rate": 0.5}, {"a": "y", "b": "q", "rate": 0.02}
     steps = ablation.steps_between(hp, start, best, {}, weights)
     assert steps == [("a",), ("b",)]
+    assert ablation.along(hp, start, best, steps) == [start, {"a": "y", "b": "p", "between": 8}, best]
+
+
+def test_what_is_not_active_when_its_turn_comes_moves_with_a_later_step():
+    hp = crossing([0.5, 1.0], [0.5, 0.02])
+    start, best = {"a": "x", "b": "p", "rate": 0.5}, {"a": "y", "b": "q", "rate": 0.02}
+    assert ablation.steps_between(hp, start, best, {}, weights) == [("a",), ("b",), ("rate",)]
+    steps = ablation.steps_between(hp, start, best, {}, lambda values: ord(values["b"]))
+    assert steps == [("a",), ("b", "rate")]
     assert ablation.along(hp, start, best, steps) == [start, {"a": "y", "b": "p", "between": 8}, best]
 
 
@@ -311,7 +329,7 @@ def test_a_smaller_loss_is_the_better_one():
 
 
 def test_noise_and_a_single_seed_are_no_difference():
-    said = sentences.ablation(found([0.95, 0.96, 0.97], [0.97, 0.96, 0.95], [0.96, 0.965, 0.955]), True)
+    said = sentences.ablation(found([0.95, 0.96, 0.97], [0.972, 0.96, 0.951], [0.96, 0.966, 0.955]), True)
     assert "Of 2 steps, none is told apart from no change by 3 seeds." in said
     said = sentences.ablation(found([0.5], [0.99]), True)
     assert "With one seed no step can be told apart from the chance of a seed." in said
@@ -331,6 +349,18 @@ def test_a_step_whose_training_failed_says_so_and_wins_nothing():
     assert "of the starting model, 3 diverged or failed: the step from it is not compared." in sentences.ablation(
         every, True
     )
+
+
+def test_the_table_of_a_terminal_says_which_training_failed(tmp_path):
+    exercise = results.read_exercise(fabricate(tmp_path, "single", steps=""))
+    lost = found(0.5 + NOISE, 0.6 + NOISE + JITTER[1], [0.99, math.nan, 0.99])
+    text = io.StringIO()
+    console.print_ablation(replace(exercise, ablation=lost), Console(file=text, width=200))
+    start, rate, units = text.getvalue().splitlines()[2:5]
+    assert start.split() == ["the", "starting", "model", "0.5000", "0.0010", "-", "-", "80"]
+    assert "rate 0.1 to 0.2 " in rate
+    assert "+10.00" in rate
+    assert units.split() == ["units", "8", "to", "16", "(a", "training", "failed)", "-", "-", "-", "-", "80"]
 
 
 def test_the_report_shows_each_step_and_says_when_it_leads_to_an_earlier_best(tmp_path, monkeypatch):

@@ -136,6 +136,7 @@ def test_fresh_leaves_the_log_and_goes_on_when_it_was_interrupted(copy, small_da
     begun = results(copy) / ".fresh.json"
     out = run(copy, *fresh)
     assert "small.old-1" in out
+    assert not (results(copy) / "ablation").exists()
     assert (results(copy) / "test-readings.jsonl").exists()
     assert not begun.exists()
     begun.write_text(json.dumps(list(map(str, fresh))))  # as an interruption leaves it

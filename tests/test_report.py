@@ -145,7 +145,7 @@ def fabricate(
             }
             write_csv(folder / "sweeps" / f"{swept}.csv", fabricate_sweep(values, seeds, random))
     if "ablation" in steps:
-        ran["ablation"] = {**PROVENANCE, "command": f"{command} ablation", "epochs": 10, "seeds": seeds}
+        ran["ablation"] = {**PROVENANCE, "command": f"{command} ablation", "seeds": seeds, "complete": True}
         fabricate_ablation(folder, settings, random, seeds)
     exercise = {key: settings[key] for key in ("title", "question", "task", "classes", "start")}
     write_json(

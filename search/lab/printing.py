@@ -80,7 +80,7 @@ def print_sweep(session: Session, name: str, rows: list[dict[str, Any]], chosen:
 
 def print_steps(session: Session, steps: Sequence[Sequence[str]], epochs: int, seeds: int) -> None:
     """Prints what an ablation will do; ``steps`` are from :func:`search.lab.ablation.steps_between`."""
-    named = "; ".join(" with ".join((step[0], *([", ".join(step[1:])] if step[1:] else []))) for step in steps)
+    named = "; ".join(f"{step[0]} with {', '.join(step[1:])}" if step[1:] else step[0] for step in steps)
     session.say(
         f"Ablation from the starting model to the best configuration, {figures.plural(len(steps), 'step')}: {named}. "
         f"{figures.plural(epochs, 'epoch')}, {seeds} fresh {'seeds' if seeds > 1 else 'seed'} each."

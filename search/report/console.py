@@ -93,7 +93,9 @@ def print_ablation(exercise: results.Results, console: Console) -> None:
     for column in (f"mean {found.objective}", "±", "difference", "95 % interval", "weights"):
         table.add_column(column, justify="right")
     for i, (one, effect) in enumerate(zip(found.path, [None, *evidence.effects(found)], strict=True)):
-        mean, deviation = float(one.scores.mean()), estimators.mean_and_deviation(one.scores)[1]
+        mean, deviation, n = estimators.mean_and_deviation(one.scores)
+        if n < len(one.scores):  # the trainings that survived do not speak for it
+            mean = deviation = math.nan
         difference, interval = "-", "-"
         if effect is not None:
             difference = figures.change(found.objective, effect.value)
