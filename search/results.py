@@ -112,6 +112,44 @@ class Finalists:
 
 
 @dataclass(frozen=True)
+class Ablated:
+    """One configuration on the way from the starting to the tuned model; NaN for a training that failed.
+
+    Attributes:
+        step: the hyper-parameters that were moved to come here, the one that the step is called by first; empty at the start.
+        parameters: trainable weights, 0 where no training knew them.
+        scores: the objective after the last epoch, one a seed (s,), the same seeds for all.
+        message: why the first training that failed did.
+    """
+
+    step: list[str]
+    hyperparameters: dict[str, Setting]
+    parameters: int
+    scores: Floats
+    message: str
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """ablation.json: the path from the starting to the tuned model, one hyper-parameter a step.
+
+    Attributes:
+        epochs: of each training.
+        path: the starting model, and the configuration after each step.
+    """
+
+    objective: str
+    epochs: int
+    path: list[Ablated]
+
+    def changes(self, i: int) -> dict[str, tuple[Setting | None, Setting | None]]:
+        """What step ``i``, from 1, changes: by name the value before and after, None where it has none. Its own name is first."""
+        before, after = self.path[i - 1].hyperparameters, self.path[i].hyperparameters
+        names = dict.fromkeys((*self.path[i].step, *after, *before))
+        return {name: (before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)}
+
+
+@dataclass(frozen=True)
 class Search:
     """One search of any kind.
 
@@ -245,6 +283,7 @@ class Results:
     finalists: Finalists | None = None
     final: Final | None = None
     sweeps: list[Sweep] = field(default_factory=list)
+    ablation: Ablation | None = None
 
     @property
     def search(self) -> Search:
@@ -361,7 +400,7 @@ def read_search(folder: Path) -> Results:
 def read_exercise(folder: Path) -> Results:
     """Everything in `folder`, checked; see :func:`read_record`."""
     exercise = read_search(folder)
-    return replace(exercise, final=_final(exercise), sweeps=_sweeps(exercise))
+    return replace(exercise, final=_final(exercise), sweeps=_sweeps(exercise), ablation=_ablation(exercise))
 
 
 @contextmanager
@@ -485,6 +524,32 @@ def _finalists(exercise: Results) -> Finalists | None:
         if won not in level or not all(0 <= i < len(rows) for i in level):
             raise ValueError(f"the winner is {won} of {level}, of {len(rows)} finalists")
         return Finalists(str(content["objective"]), int(content["epochs"]), rows, won, level)
+
+
+def _ablation(exercise: Results) -> Ablation | None:
+    path = exercise.folder / "ablation" / "ablation.json"
+    if not path.exists() and not exercise.steps.get("ablation", {}).get("complete", False):
+        return None
+    with reading(path, "the figures of each step", f"run '{exercise.command('ablation')}' again"):
+        content = _json(path)
+        if not files.is_sealed(content):
+            raise ValueError("its checksum does not fit")
+        rows = [
+            Ablated(
+                step=[str(name) for name in row["step"]],
+                hyperparameters=dict(row["hyperparameters"]),
+                parameters=int(row["parameters"]),
+                scores=np.array([_figure(score) for score in row["scores"]]),
+                message=str(row["message"]),
+            )
+            for row in content["path"]
+        ]
+        if len(rows) < 2 or {len(row.scores) for row in rows} != {int(content["seeds"])} or not content["seeds"]:
+            raise ValueError(f"{[len(row.scores) for row in rows]} scores on the path, of {content['seeds']} seeds")
+        found = Ablation(str(content["objective"]), int(content["epochs"]), rows)
+        if not all(found.changes(i) for i in range(1, len(rows))):
+            raise ValueError("a step changes nothing")
+        return found
 
 
 def _trial(row: dict[str, str], settings: list[str], objective: str) -> Trial:

@@ -156,6 +156,8 @@ COMMAND_LINES = [
     ("search batch_size", "unexpected extra argument (batch_size)"),
     ("retrain single", "unexpected extra argument (single)"),
     ("report all", "unexpected extra argument (all)"),
+    ("ablation units", "unexpected extra argument (units)"),
+    ("ablation --from best", ["No such option --from", "search_single.py ablation takes --"]),
     ("batch_size sweep", "No such command 'batch_size'"),
     ("search --results ''", "--results"),
     ("summary", "holds no search; run `python search_single.py search` first", 1),
@@ -169,7 +171,7 @@ CASES = [Case(f"single {row[0]}", [SINGLE, *shlex.split(row[0])], *row[1:]) for 
 CASES.append(Case("single, not text", [SINGLE, b"sea\xffrch"], "No such command"))
 CASES += [
     Case(f"unsearched: {verb}", [SINGLE, *verb.split()], "run `python search_single.py search` first", 1, leaves=LOCK)
-    for verb in ("retrain", "sweep batch_size --from best")
+    for verb in ("retrain", "ablation", "sweep batch_size --from best")
 ]
 
 NAMES = [

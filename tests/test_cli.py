@@ -46,6 +46,7 @@ def results(script):
         ("summary", "--csv", "--workers"),
         ("retrain", "--read-test-again", "--fresh"),
         ("sweep", "--from", "--tuner"),
+        ("ablation", "--epochs", "--from"),
         ("report", "--results", "--seed"),
     ],
 )
@@ -58,7 +59,9 @@ def test_help_of_a_verb_shows_its_flags(verb, has, has_not, without_tensorflow):
 
 def test_test_images_are_read_last_and_once(done):
     script, out = done
-    assert out.index("Sweep of batch_size") < out.index("Retraining for")
+    assert (
+        out.index("Sweep of batch_size") < out.index("Ablation from the starting model") < out.index("Retraining for")
+    )
     (reading,) = [json.loads(line) for line in (results(script) / "test-readings.jsonl").read_text().splitlines()]
     assert reading["settings"]["epochs"] == 2
     assert reading["why"] == "retrain"
@@ -81,7 +84,13 @@ def test_a_finished_exercise_says_so_without_tensorflow(copy, small_data, withou
         cwd=copy.parent,
     )
     assert process.returncode == 0, process.stdout + process.stderr
-    for said in ("The search is complete", "sweep batch_size: done before", "retrain: done before", "written before"):
+    for said in (
+        "The search is complete",
+        "sweep batch_size: done before",
+        "ablation: done before",
+        "retrain: done before",
+        "written before",
+    ):
         assert said in process.stdout
 
 
@@ -92,7 +101,7 @@ def test_a_step_takes_data_and_seed_from_its_search(copy):
     assert record["steps"]["sweep learning_rate"]["settings"]["data"] == record["steps"]["search"]["settings"]["data"]
 
 
-@pytest.mark.parametrize("step", [("retrain",), ("sweep", "batch_size")])
+@pytest.mark.parametrize("step", [("retrain",), ("sweep", "batch_size"), ("ablation",)])
 @pytest.mark.parametrize(
     ("flags", "said"), [(("--seed", 6), "seed was 5 and is now 6"), (("--data", "keras"), "data was")]
 )
@@ -127,6 +136,7 @@ def test_fresh_leaves_the_log_and_goes_on_when_it_was_interrupted(copy, small_da
     begun = results(copy) / ".fresh.json"
     out = run(copy, *fresh)
     assert "small.old-1" in out
+    assert not (results(copy) / "ablation").exists()
     assert (results(copy) / "test-readings.jsonl").exists()
     assert not begun.exists()
     begun.write_text(json.dumps(list(map(str, fresh))))  # as an interruption leaves it

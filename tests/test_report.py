@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from search import results
+from search import files, results
 from search.errors import WorkError
 from search.report import estimators, evidence, figures, plots, sentences
 from search.report import page as report_page
@@ -105,7 +105,13 @@ def edit_json(path: Path, **changes: Any) -> None:
 
 
 def fabricate(
-    results: Path, name: str, *, steps: str = "search retrain sweeps", seeds: int = 3, epochs: int = 100, **about: Any
+    results: Path,
+    name: str,
+    *,
+    steps: str = "search retrain sweeps ablation",
+    seeds: int = 3,
+    epochs: int = 100,
+    **about: Any,
 ) -> Path:
     """A results folder as the exercise `name` would leave it; `about` replaces entries of EXERCISES."""
     settings = {**EXERCISES[name], **about}
@@ -138,6 +144,9 @@ def fabricate(
                 "from": "start",
             }
             write_csv(folder / "sweeps" / f"{swept}.csv", fabricate_sweep(values, seeds, random))
+    if "ablation" in steps:
+        ran["ablation"] = {**PROVENANCE, "command": f"{command} ablation", "seeds": seeds, "complete": True}
+        fabricate_ablation(folder, settings, random, seeds)
     exercise = {key: settings[key] for key in ("title", "question", "task", "classes", "start")}
     write_json(
         folder / "run.json",
@@ -328,6 +337,31 @@ def fabricate_retrain(
         probability=np.linspace(0.9999, 0.52, m),
         networks=np.where(np.arange(m) < m // 2, seeds, max(1, seeds - 1)),
     )
+
+
+def fabricate_ablation(folder: Path, settings: dict[str, Any], random: np.random.Generator, seeds: int) -> None:
+    """Two steps, a hyper-parameter and then all others: the first changes nothing, the second 0.6 points."""
+    start = settings["start"]
+    best = json.loads((folder / "best.json").read_text())["hyperparameters"]
+    first = next(name for name in start if start[name] != best[name])
+    others = [name for name in start if name != first and start[name] != best[name]]
+    shared = random.normal(0, 0.001, seeds)
+    rows = [
+        {
+            "step": step,
+            "hyperparameters": values,
+            "parameters": settings["parameters"],
+            "scores": (mean + shared + random.normal(0, 0.0001, seeds)).tolist(),
+            "message": "",
+        }
+        for step, values, mean in (
+            ([], start, 0.98),
+            ([first], {**start, first: best[first]}, 0.98),
+            (others, best, 0.986),
+        )
+    ]
+    content = {"format": 1, "objective": "val_accuracy", "epochs": 10, "seeds": seeds, "path": rows}
+    write_json(folder / "ablation" / "ablation.json", files.seal(content))
 
 
 def fabricate_project(folder: Path, *, damaged: bool = False, objective: str = "val_loss") -> Path:
@@ -558,11 +592,13 @@ def test_lab_report_without_any_exercise_is_refused(tmp_path: Path) -> None:
         report_page.write_lab_report(tmp_path)
 
 
-@pytest.mark.parametrize("steps", ["", "search", "sweeps", "search retrain"])
+@pytest.mark.parametrize("steps", ["", "search", "sweeps", "search retrain", "search ablation"])
 def test_steps_not_run_are_named_with_their_command(tmp_path: Path, steps: str) -> None:
     text = text_of(report_page.write_report(fabricate(tmp_path, "single", steps=steps)))
     for step, command in (("search", "search"), ("retrain", "retrain"), ("sweeps", "sweep NAME")):
         assert (f"Not run yet: python search_single.py {command} " in text) == (step not in steps)
+    due = "search" in steps and "ablation" not in steps  # before a search there is no path to take
+    assert ("Not run yet: python search_single.py ablation " in text) == due
 
 
 def test_an_interrupted_search_is_reported(tmp_path: Path) -> None:
@@ -840,6 +876,7 @@ DAMAGE = {
     "retrain/history.csv": "epoch,loss,accuracy,val_loss,val_accuracy\n1,2,3\n",
     "retrain/start_history.csv": "",
     "retrain/misread.npz": "no archive",
+    "ablation/ablation.json": '{"format": 1, "path": []}',
     "sweeps/batch_size.csv": "value,seed,loss,accuracy,val_loss,val_accuracy,seconds_per_epoch\n32,0,x,1,1,1,1\n",
 }
 

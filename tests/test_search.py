@@ -212,6 +212,7 @@ def test_the_whole_exercise_leaves_every_file(tmp_path, small_data):
         "retrain/start_model.keras",
         "retrain/predictions.npz",
         "sweeps/batch_size.csv",
+        "ablation/ablation.json",
         "run.json",
         "report.html",
     ):

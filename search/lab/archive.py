@@ -29,6 +29,7 @@ CODE = (
 FROM_AN_EXERCISE = (
     "*.jsonl",
     "finalists/*.json",
+    "ablation/*.json",
     "retrain/*.*",
     "sweeps/*.csv",
     "search/*.json",

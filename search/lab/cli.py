@@ -104,7 +104,7 @@ def exercise_command(exercise: Exercise, script: Path) -> click.Group:
         options = search_options(flags["tuner"], flags["max_epochs"], flags["trials"], quick)
         final = finalist_options(flags["finalists"], flags["finalist_seeds"], quick)
         epochs = flags["epochs"] or (3 if quick else 100)
-        _say_what(exercise, "search, finalists, sweeps, retraining, report", flags)
+        _say_what(exercise, "search, finalists, sweeps, ablation, retraining, report", flags)
         held = session(**flags)
         most_values = 3 if quick else None
         rest = Rest(final["count"], final["seeds"], 1 if quick else SWEEP_EPOCHS, most_values, epochs, seeds)
@@ -117,6 +117,7 @@ def exercise_command(exercise: Exercise, script: Path) -> click.Group:
                 commands.sweep(
                     held, swept, epochs=rest.sweep_epochs, seeds=seeds, held_from="start", most_values=most_values
                 )
+            commands.ablation(held, epochs=rest.sweep_epochs, seeds=seeds)
             commands.retrain(held, epochs=epochs, seeds=seeds, again=flags["read_test_again"])
             if flags["tensorboard"]:
                 commands.tensorboard(held)
@@ -209,6 +210,21 @@ def exercise_command(exercise: Exercise, script: Path) -> click.Group:
                 held_from=held_from,
                 most_values=3 if quick else None,
             )
+            held.say_next("report")
+
+    @whole.command()
+    @_epochs(f"Epochs of each training ({SWEEP_EPOCHS}).")
+    @_seeds
+    @_training
+    def ablation(epochs: int | None, seeds: int | None, **flags: Any) -> None:
+        """Go from the starting to the best model, one hyper-parameter a step."""
+        from search.lab import commands
+
+        quick = flags["quick"]
+        _say_what(exercise, "ablation", flags)
+        held = session(**flags)
+        with held.held():
+            commands.ablation(held, epochs=epochs or (1 if quick else SWEEP_EPOCHS), seeds=seeds or (1 if quick else 3))
             held.say_next("report")
 
     @whole.command()
@@ -358,7 +374,9 @@ _finalists = click.option(
     help="Best configurations that are trained again (4), the starting model too.",
 )
 _finalist_seeds = click.option("--finalist-seeds", type=click.IntRange(1, 100), help="Trainings a finalist (3).")
-_seeds = click.option("--seeds", type=click.IntRange(1, 1000), help="Trainings a model, or a value of a sweep (3).")
+_seeds = click.option(
+    "--seeds", type=click.IntRange(1, 1000), help="Trainings a model, a value of a sweep or a step (3)."
+)
 _fresh = click.option("--fresh", is_flag=True, help="Set earlier results aside and start anew.")
 _read_test_again = click.option(
     "--read-test-again", is_flag=True, help="Read the test images once more; the report says how often they were read."

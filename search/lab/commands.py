@@ -355,6 +355,71 @@ def sweep(
     printing.print_sweep(session, name, rows, chosen)
 
 
+def ablation(session: Session, *, epochs: int, seeds: int) -> None:
+    """Goes from the starting model to the best configuration, one hyper-parameter a step, every step with the same seeds.
+
+    Args:
+        epochs, seeds: of each training, and how many trainings a step.
+
+    Raises:
+        RequestError: the search has other data, another seed or another space.
+        WorkError: there is no best configuration yet, or every training failed.
+    """
+    best = session.best()
+    _refuse_changes(session, session.run()["steps"]["search"]["settings"], session.identity())
+    seeds = planning.planned_before(session, "ablation").get("seeds", seeds)
+    asked = {"epochs": epochs, "seeds": seeds, "best": best, **session.identity()}
+    request = {**asked, "start": dict(session.exercise.start), "retuned": dict(session.exercise.retuned)}
+    path = session.folder / "ablation" / "ablation.json"
+    if _as_before(session, "ablation", request, path):
+        return
+    from search.lab import ablation as ablating
+
+    workers = session.start_workers()
+    _, start, space = session.start()
+    wrong = spaces.misfit(space, best)
+    if wrong:
+        raise RequestError(
+            f"{session.folder / 'best.json'} is of another space: its {wrong}; search again with --fresh"
+        )
+    steps = ablating.steps_between(space, start, best, session.exercise.retuned, session.weights)
+    if not steps:
+        session.say("Ablation: the best configuration is the starting model; there is no step to take.")
+        return
+    configurations = ablating.along(space, start, best, steps)
+    xla_break_even = _xla_break_even(session)
+    fits = planning.fitting_seeds(session, "ablation", seeds, configurations, epochs, xla_break_even)
+    if fits is None:
+        return
+    seeds = asked["seeds"] = request["seeds"] = fits
+    settings = {**asked, "start": start, "steps": steps}
+    if _reusable(session, "ablation", settings, path):
+        return
+    earlier = _keep_earlier(session, "ablation", settings, path.parent)
+    facts = {**provenance.collect(session.script, workers.size), **settings, "settings": settings, "request": request}
+    facts |= {"earlier": earlier, **planning.plan(session, seeds=seeds)}
+    forecast = planning.forecast(session, configurations * seeds, epochs, xla_break_even)
+    printing.print_steps(session, steps, epochs, seeds, forecast.about())
+    session.record("ablation", {**facts, "complete": False}, start)
+    began = time.monotonic()
+    with Progress(session.console, "trainings", len(configurations) * seeds, forecast.left) as progress:
+        ablating.ablate(
+            steps,
+            configurations,
+            workers,
+            path.parent,
+            objective=session.exercise.objective,
+            epochs=epochs,
+            seeds=seeds,
+            seed=session.seed,
+            xla_break_even=xla_break_even,
+            watch=printing.watch(progress, forecast.ended),
+        )
+    facts |= {"files": files.digests(session.folder, path)}
+    session.record("ablation", {**facts, "seconds": round(time.monotonic() - began, 2), "complete": True}, start)
+    console.print_ablation(results.read_exercise(session.folder), session.console)
+
+
 def tensorboard(session: Session) -> None:
     """Writes every trial's curve and settings for TensorBoard.
 
@@ -397,6 +462,7 @@ def _report_made_of(session: Session) -> str:
         "finalists/*.json",
         "retrain/*.*",
         "sweeps/*.csv",
+        "ablation/*.json",
         "plots/*.png",
         "report.html",
     )

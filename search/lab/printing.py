@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -84,6 +84,15 @@ def print_sweep(session: Session, name: str, rows: list[dict[str, Any]], chosen:
             _seconds([row["seconds_per_epoch"] for row in group]),
         )
     session.console.print(table)
+
+
+def print_steps(session: Session, steps: Sequence[Sequence[str]], epochs: int, seeds: int, about: str) -> None:
+    """Prints what an ablation will do; ``steps`` are from :func:`search.lab.ablation.steps_between`, ``about`` is its time."""
+    named = "; ".join(f"{step[0]} with {', '.join(step[1:])}" if step[1:] else step[0] for step in steps)
+    session.say(
+        f"Ablation from the starting model to the best configuration, {figures.plural(len(steps), 'step')}: {named}. "
+        f"{figures.plural(epochs, 'epoch')}, {seeds} fresh {'seeds' if seeds > 1 else 'seed'} each; {about}."
+    )
 
 
 def _seconds(measured: list[float]) -> str:

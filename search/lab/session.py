@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 OF_A_SEARCH = (  # all that a folder holds but the record of how often the test images were read
-    *("search", "finalists", "retrain", "sweeps", "plots", "tensorboard"),
+    *("search", "finalists", "retrain", "sweeps", "ablation", "plots", "tensorboard"),
     *("trials.csv", "summary.txt", "best.json", "run.json", "report.html"),
 )
 RECORDED = {"settings": dict, "complete": bool, "source": str, "versions": dict}  # of each step in run.json
@@ -154,6 +155,16 @@ class Session:
                 raise RequestError(f"{where}: the Exercise asks for a sweep of {name}, which is not in the space")
         self._classes = data.class_names(self.source, self.exercise.task, model)
         return model, dict(hp.values), space
+
+    def weights(self, values: Mapping[str, Any]) -> int:
+        """How many trainable weights the exercise's model has with these values, -1 where it cannot be built."""
+        from search.workers.trial import build
+
+        try:
+            _, model = build(self.hypermodel(), values, (self.seed,))
+        except (Exception, SystemExit):  # whatever the exercise's own code raises: its training will say so
+            return -1
+        return sum(math.prod(weight.shape) for weight in model.trainable_weights)
 
     def hypermodel(self) -> Any:
         """One of the exercise's own.

@@ -174,6 +174,30 @@ def _finalists(folder: Path) -> str:
     return "" if now == told else f"finalist {told[0] + 1} is told to win, of the scores {now[0] + 1} does"
 
 
+def _ablation(folder: Path) -> str:
+    """The configurations of the path made again from its ends, its steps and the space."""
+    import search.workers.runtime  # noqa: F401, I001
+    import keras_tuner
+
+    from search.lab.ablation import along
+
+    exercise = results.read_exercise(folder)
+    found = exercise.ablation
+    if found is None:
+        return ""
+    asked = exercise.steps["ablation"]["settings"]
+    state = files.read_json(folder / "search" / "oracle.json")
+    space = keras_tuner.HyperParameters.from_config(state["hyperparameters"])
+    now = along(space, asked["start"], asked["best"], asked["steps"])
+    wrong = (
+        [] if len(now) == len(found.path) else [f"{len(found.path) - 1} steps are told, {len(now) - 1} were asked for"]
+    )
+    for i, (told, values) in enumerate(zip(found.path, now, strict=False)):
+        if told.hyperparameters != values:
+            wrong.append(f"after step {i} {told.hyperparameters} is told, the path has {values}")
+    return "; ".join(wrong)
+
+
 def _figures(folder: Path) -> str:
     """Counts and intervals from the predictions that were kept."""
     from search.report import estimators
@@ -248,6 +272,7 @@ CHECKS: dict[str, Callable[[Path], str]] = {
     "digests": _digests,
     "proposals, promotions and best": _search,
     "finalists": _finalists,
+    "ablation": _ablation,
     "counts and intervals": _figures,
     NETWORKS: _networks,
     "report": _report,

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from search import results
-from search.report import estimators, figures, sentences
+from search.report import estimators, evidence, figures, sentences
 
 FIGURES = ("val_accuracy", "val_loss")
 
@@ -82,6 +82,33 @@ def print_finalists(exercise: results.Results, console: Console) -> None:
         table.add_row(finalist.trial_id, *cells, name, style="bold" if i == found.winner else None)
     console.print(table)
     console.print(sentences.finalists(found), markup=False, soft_wrap=True)
+
+
+def print_ablation(exercise: results.Results, console: Console) -> None:
+    """Prints what each step of the ablation changed, and which are told apart from no change."""
+    found = exercise.ablation
+    assert found is not None
+    table = _table(f"From the starting to the tuned model, {figures.plural(found.epochs, 'epoch')} a training")
+    table.add_column("step", overflow="fold")
+    for column in (f"mean {found.objective}", "±", "difference", "95 % interval", "weights"):
+        table.add_column(column, justify="right")
+    for i, (one, effect) in enumerate(zip(found.path, [None, *evidence.effects(found)], strict=True)):
+        mean, deviation, n = estimators.mean_and_deviation(one.scores)
+        if n < len(one.scores):  # the trainings that survived do not speak for it
+            mean = deviation = math.nan
+        difference, interval = "-", "-"
+        if effect is not None:
+            difference = figures.change(found.objective, effect.value)
+            if math.isfinite(effect.low):
+                interval = " to ".join(figures.change(found.objective, end) for end in (effect.low, effect.high))
+        name = sentences.step_of(found, i) if i else "the starting model"
+        failed = "" if math.isfinite(mean) else " (a training failed)"
+        weights = figures.count(one.parameters) if one.parameters else "-"
+        table.add_row(f"{name}{failed}", _figure(mean), _figure(deviation), difference, interval, weights)
+    console.print(table)
+    if figures.is_share(found.objective):
+        console.print("Differences in percentage points, each to the line above.", style="dim")
+    console.print(sentences.ablation(found, exercise.maximise), markup=False, soft_wrap=True)
 
 
 def one_line(values: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from search.report import estimators
 from search.report.estimators import BlockComparison, Floats, Interval, Summary
-from search.results import Final, Method, Search, Sweep, Trial
+from search.results import Ablation, Final, Method, Search, Sweep, Trial
 
 NEAR = 0.01  # of a loss: closer to its minimum than this it is at its minimum
 RISEN = 0.02  # of a loss: a smaller rise is no overfitting
@@ -164,6 +164,11 @@ def compared(sweep: Sweep) -> BlockComparison:
     for row, group in zip(table, sweep.measures["val_accuracy"], strict=True):
         row[: len(group)] = group
     return estimators.compare_blocks(table)
+
+
+def effects(found: Ablation) -> list[Interval | None]:
+    """What each step changes of the mean objective, see :func:`search.report.estimators.successive_differences`."""
+    return estimators.successive_differences([one.scores for one in found.path])
 
 
 def cheaper_ties(sweep: Sweep, comparison: BlockComparison) -> list[int]:

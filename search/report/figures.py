@@ -29,7 +29,19 @@ def loss(figure: float) -> str:
 
 def metric(name: str, figure: float) -> str:
     """A metric by its name: accuracies and other shares in per cent, anything else as a loss."""
-    return percent(figure) if any(share in name for share in SHARES) else loss(figure)
+    return percent(figure) if is_share(name) else loss(figure)
+
+
+def change(name: str, figure: float) -> str:
+    """A difference of a metric called `name`, with its sign: of shares in percentage points, without the unit."""
+    if not math.isfinite(figure):
+        return MISSING
+    return f"{100 * figure:+.2f}" if is_share(name) else f"{figure:+.4f}"
+
+
+def is_share(name: str) -> bool:
+    """Whether the metric called `name` is a share: its differences are percentage points."""
+    return any(share in name for share in SHARES)
 
 
 def value(setting: object) -> str:
@@ -39,6 +51,11 @@ def value(setting: object) -> str:
     if setting == int(setting) and abs(setting) < 1e6:
         return str(int(setting))
     return f"{setting:.3g}" if abs(setting) < 1 else f"{setting:g}"
+
+
+def setting(value_: object) -> str:
+    """As :func:`value`, 'none' for a hyper-parameter that is not active."""
+    return "none" if value_ is None else value(value_)
 
 
 def count(number: float) -> str:

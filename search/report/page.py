@@ -20,6 +20,7 @@ from search.errors import WorkError
 from search.report import estimators, evidence, figures, plots, sentences
 from search.report.console import describe_domain
 from search.results import (
+    Ablation,
     Final,
     Finalists,
     Results,
@@ -250,6 +251,8 @@ def _view(exercise: Results, images: dict[str, str]) -> dict[str, Any]:
         )
     if not exercise.sweeps:
         pending.append((exercise.command("sweep NAME"), "varies one hyper-parameter at a time"))
+    if _ablation_due(exercise):
+        pending.append((exercise.command("ablation"), "takes apart what made the difference"))
     return {
         "name": exercise.name,
         "title": exercise.title,
@@ -281,6 +284,7 @@ def _view(exercise: Results, images: dict[str, str]) -> dict[str, Any]:
             }
             for sweep in exercise.sweeps
         ],
+        "ablation": _ablation_view(exercise.ablation, exercise),
         "discussion": sentences.discussion(exercise),
         "limits": sentences.not_tested(exercise),
         "images": images,
@@ -309,6 +313,62 @@ def _finalists_view(found: Finalists | None) -> dict[str, Any] | None:
             }
         )
     return {"rows": rows, "sentence": sentences.finalists(found), "objective": figures.words(found.objective)}
+
+
+def _ablation_due(exercise: Results) -> bool:
+    """Whether there is something to take apart that has not been."""
+    if exercise.best is None or exercise.best.hyperparameters == exercise.start:
+        return False
+    return exercise.ablation is None or exercise.ablation.path[-1].hyperparameters != exercise.best.hyperparameters
+
+
+def _ablation_view(found: Ablation | None, exercise: Results) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    rows = []
+    for i, (one, effect) in enumerate(zip(found.path, [None, *evidence.effects(found)], strict=True)):
+        changes = list(found.changes(i).items()) if i else []
+        texts = [
+            (figures.words(name), f"{figures.setting(before)} \N{RIGHTWARDS ARROW} {figures.setting(after)}")
+            for name, (before, after) in changes
+        ]
+        rows.append(
+            {
+                "step": texts[0][0] if texts else "the starting model",
+                "change": texts[0][1] if texts else figures.ABSENT,
+                "with": [f"{name} {change}" for name, change in texts[1:]],
+                "score": _ablation_score(found.objective, one.scores),
+                "difference": figures.ABSENT if effect is None else figures.change(found.objective, effect.value),
+                "interval": ""
+                if effect is None or not math.isfinite(effect.low)
+                else " to ".join(figures.change(found.objective, end) for end in (effect.low, effect.high)),
+                "told": effect is not None and sentences.leaves_out_zero(effect),
+                "parameters": figures.count(one.parameters) if one.parameters else figures.ABSENT,
+            }
+        )
+    stale = (
+        ""
+        if exercise.best is None or found.path[-1].hyperparameters == exercise.best.hyperparameters
+        else (
+            "The path leads to a configuration that was the best then and is not now; "
+            f"`{exercise.command('ablation')}` takes today's apart."
+        )
+    )
+    return {
+        "rows": rows,
+        "sentences": [text for text in (sentences.ablation(found, exercise.maximise), stale) if text],
+        "objective": figures.words(found.objective),
+        "unit": ", points" if figures.is_share(found.objective) else "",
+        "seeds": len(found.path[0].scores),
+    }
+
+
+def _ablation_score(objective: str, scores: estimators.Floats) -> str:
+    """Mean and deviation over the seeds; of those that ended, and how many, where some failed."""
+    mean, deviation, n = estimators.mean_and_deviation(scores)
+    if n < len(scores):
+        return f"{n} of {figures.plural(len(scores), 'training')} ended"
+    return figures.spread(objective, mean, deviation) if n > 1 else figures.metric(objective, mean)
 
 
 def _family_rows(search: Search) -> list[tuple[str, ...]]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from search.report import estimators, evidence, figures
 from search.report.estimators import Interval, Summary
-from search.results import Final, Finalist, Finalists, Method, Results, Search, Setting, Sweep
+from search.results import Ablation, Final, Finalist, Finalists, Method, Results, Search, Setting, Sweep
 
 LAB_EPOCHS = 100
 NAMES = {"start": "starting", "tuned": "tuned"}
@@ -465,6 +465,75 @@ def _values(sweep: Sweep) -> list[str]:
 
 def _means(sweep: Sweep, measure: str) -> estimators.Floats:
     return np.array([estimators.mean_and_deviation(group)[0] for group in sweep.measures[measure]])
+
+
+def ablation(found: Ablation, maximise: bool) -> str:
+    """Which steps of an ablation are told apart from no change, and what could not be compared."""
+    seeds, steps = len(found.path[0].scores), len(found.path) - 1
+    objective, effects = figures.words(found.objective), evidence.effects(found)
+    ends = [figures.metric(found.objective, float(one.scores.mean())) for one in (found.path[0], found.path[-1])]
+    lead = (
+        f"From the starting to the tuned model in {figures.plural(steps, 'step')}, {figures.plural(found.epochs, 'epoch')} "
+        f"of training each: the {'mean ' if seeds > 1 else ''}{objective} goes from {ends[0]} to {ends[1]}."
+    )
+    told: dict[bool, list[str]] = {True: [], False: []}
+    for i, effect in enumerate(effects, 1):
+        if effect is not None and leaves_out_zero(effect):
+            told[(effect.value > 0) == maximise].append(f"{step_of(found, i)} ({_effect(found, effect)})")
+    compared, apart = sum(effect is not None for effect in effects), len(told[True] + told[False])
+    lost = [i for i, one in enumerate(found.path) if not np.isfinite(one.scores).all()]
+    of = f"Of {figures.plural(compared, 'step')}{' that can be compared' if lost else ''}"
+    if not compared:
+        verdict = "No step can be compared."
+    elif seeds == 1:
+        verdict = "With one seed no step can be told apart from the chance of a seed."
+    elif not apart:
+        verdict = f"{of}, none is told apart from no change by {seeds} seeds."
+    else:
+        unit = ", percentage points" if figures.is_share(found.objective) else ""
+        groups = [
+            f"{word} with {figures.listed(told[kind])}"
+            for kind, word in ((True, "better"), (False, "worse"))
+            if told[kind]
+        ]
+        verdict = (
+            f"{of}, {apart} {'is' if apart == 1 else 'are'} told apart from no change by {seeds} seeds (in brackets the "
+            f"difference and its 95 % interval{unit}): {'; '.join(groups)}."
+        )
+    return " ".join([lead, verdict, *(_lost(found, i) for i in lost)])
+
+
+def leaves_out_zero(effect: Interval) -> bool:
+    """Whether an interval is on one side of zero; one without ends is not."""
+    return effect.low > 0 or effect.high < 0
+
+
+def _effect(found: Ablation, effect: Interval) -> str:
+    value, low, high = (figures.change(found.objective, end) for end in (effect.value, effect.low, effect.high))
+    return f"{value}, {low} to {high}"
+
+
+def _lost(found: Ablation, i: int) -> str:
+    one = found.path[i]
+    n = int((~np.isfinite(one.scores)).sum())
+    where = f"after the step {step_of(found, i)}" if i else "of the starting model"
+    reason = f" ({one.message})" if one.message else ""
+    sides = ["that step", "the one after it"] if i else ["the step from it"]
+    sides = sides if i + 1 < len(found.path) else sides[:1]
+    return (
+        f"Of {figures.plural(len(one.scores), 'training')} {where}, {n} diverged or failed{reason}: "
+        f"{figures.listed(sides)} {'is' if len(sides) == 1 else 'are'} not compared."
+    )
+
+
+def step_of(found: Ablation, i: int) -> str:
+    """Step ``i`` of an ablation, from 1, in words: 'optimizer sgd to adam with learning rate 0.01 to 0.002'."""
+    changes = found.changes(i)
+    named = [name for name, ends in changes.items() if None not in ends] or list(changes)[:1]
+    moved = [f"{figures.words(name)} {' to '.join(figures.setting(end) for end in changes[name])}" for name in named]
+    others = len(changes) - len(named)
+    carried = [*moved[1:], *([f"{others} that {'depends' if others == 1 else 'depend'} on it"] if others else [])]
+    return moved[0] + (f" with {figures.listed(carried)}" if carried else "")
 
 
 def not_tested(exercise: Results) -> list[str]:
