@@ -27,6 +27,9 @@ SECONDS_TO_ANSWER = 5.0  # for a cluster to greet back
 SECONDS_TO_SAVE = 10.0  # for trials under way to end their epoch when the driver closes
 
 
+Files = dict[str, bytes]  # by name, of one folder
+
+
 @dataclass(frozen=True)
 class Parcel:
     """What every node gets once: the problem, pickled, and the versions that decide a result."""
@@ -38,9 +41,9 @@ class Parcel:
 class RayWorkers:
     """Ray tasks of one CPU each; see :class:`search.workers.base.Workers`.
 
-    A job's states travel as bytes, so nodes need no common file system. A task whose worker or node dies runs again
-    elsewhere, ``MAX_RETRIES`` times, from the state it was sent: training is a function of that state, so nothing but
-    time is lost.
+    A job's files travel as bytes, so nodes need no common file system: its states, and the weights of its best epoch. A
+    task whose worker or node dies runs again elsewhere, ``MAX_RETRIES`` times, from the state it was sent: training is a
+    function of that state, so nothing but time is lost.
     """
 
     def __init__(self, address: str, size: int | None) -> None:
@@ -76,15 +79,16 @@ class RayWorkers:
         self._parcel = self._ray.put(Parcel(content, _versions()))
 
     def submit(self, job: Job) -> Future[Outcome]:
-        """See :class:`search.workers.base.Workers`; the state is written to ``job.state`` before the future completes.
+        """See :class:`search.workers.base.Workers`; what the job leaves is written before the future completes.
 
         Raises:
             WorkError: the cluster is lost; a future raises it, too.
         """
-        states = [path.read_bytes() if path and path.exists() else None for path in (job.state, job.resume_from)]
+        past = [] if job.resume_from is None else dataclasses.replace(job, state=job.resume_from).files()
+        sent = [{path.name: path.read_bytes() for path in there} for there in (job.files(), past)]
         future: Future[Outcome] = Future()
         try:
-            self._running[future] = reference = self._train.remote(self._parcel, job, *states)
+            self._running[future] = reference = self._train.remote(self._parcel, job, *sent)
         except ConnectionError as error:
             raise self._lost(error) from None
         reference.future().add_done_callback(lambda reply: self._receive(reply, job, future))
@@ -97,14 +101,16 @@ class RayWorkers:
         wait(list(self._running), timeout=SECONDS_TO_SAVE)
         self._ray.shutdown()
 
-    def _receive(self, reply: Future[tuple[Outcome | None, bytes | None]], job: Job, future: Future[Outcome]) -> None:
+    def _receive(self, reply: Future[tuple[Outcome | None, Files]], job: Job, future: Future[Outcome]) -> None:
         failures = self._ray.exceptions
         try:
-            outcome, state = reply.result()
+            outcome, left = reply.result()
             if outcome is not None and outcome.completed and outcome.message:
                 files.set_aside(job.state)  # it was damaged
-            if state is not None:
-                files.write_bytes(job.state, state)
+            for name in sorted(
+                left, key=lambda name: name == job.state.name
+            ):  # the state last: it says what was trained
+                files.write_bytes(job.state.parent / name, left[name])
             result: Outcome | BaseException = outcome or WorkerLost("it overran its time limit")
         except failures.RayTaskError as error:
             cause = error.cause
@@ -203,10 +209,12 @@ def _problem(parcel: Parcel) -> Problem:
     return _received[1]
 
 
-def _train(
-    parcel: Parcel, job: Job, state: bytes | None, resume_from: bytes | None
-) -> tuple[Outcome | None, bytes | None]:
-    """In a Ray worker: the job's outcome, None when the driver closed or time ran out first, and the state it left."""
+def _train(parcel: Parcel, job: Job, sent: Files, past: Files) -> tuple[Outcome | None, Files]:
+    """In a Ray worker: the job's outcome, None when the driver closed or time ran out first, and the files it left.
+
+    Args:
+        sent, past: the job's own files, and those of the one that it goes on from.
+    """
     problem = _problem(parcel)
     stopping = threading.Event()
     signal.signal(signal.SIGINT, lambda *_: stopping.set())  # Ray cancels a task the way Ctrl-C would
@@ -216,21 +224,34 @@ def _train(
         clocks.append(threading.Timer(problem.seconds, stopping.set))
         clocks.append(threading.Timer(2 * problem.seconds, os._exit, (1,)))
     with tempfile.TemporaryDirectory() as folder:
-        here = Path(folder, "state.npz")
-        there = Path(folder, "resume_from.npz")
-        for path, content in ((here, state), (there, resume_from)):
-            if content is not None:
-                path.write_bytes(content)
+        moved, home = _moved(job, Path(folder))
+        for path, content in ((moved.state, sent), (moved.resume_from or moved.state, past)):
+            for name in content:
+                path.with_name(name).write_bytes(content[name])
+        if problem.tuner is not None:  # its checkpoints are beside the state
+            problem.tuner.directory, problem.tuner.project_name = str(home), moved.state.parent.parent.name
         outcome: Outcome | None = None
         for clock in clocks:
             clock.start()
         try:
-            outcome = trial.run(problem, dataclasses.replace(job, state=here, resume_from=there), stopping.is_set)
-            message = outcome.message.replace(str(here), str(job.state)).replace(str(there), str(job.resume_from))
+            outcome = trial.run(problem, moved, stopping.is_set)
+            message = outcome.message
+            for here, there in ((moved.state, job.state), (moved.resume_from, job.resume_from)):
+                message = message.replace(str(here), str(there))
             outcome = dataclasses.replace(outcome, message=message)
         except Stopped:
             pass
         finally:
             for clock in clocks:
                 clock.cancel()
-        return outcome, here.read_bytes() if here.exists() else None
+        return outcome, {path.name: path.read_bytes() for path in moved.state.parent.iterdir() if path.is_file()}
+
+
+def _moved(job: Job, folder: Path) -> tuple[Job, Path]:
+    """The job with its files below ``folder``, and the place of a tuner's project there."""
+    home = folder / "left"
+    state = home / job.state.parent.parent.name / job.state.parent.name / job.state.name
+    resume_from = None if job.resume_from is None else folder / "past" / job.resume_from.name
+    for path in (state, *([] if resume_from is None else [resume_from])):
+        path.parent.mkdir(parents=True)
+    return dataclasses.replace(job, state=state, resume_from=resume_from), home

@@ -74,6 +74,11 @@ class Job:
         """Where the weights of the best epoch are kept, see :class:`search.training.best.KeepBest`."""
         return self.state.with_name(f"{self.state.stem}.best{self.state.suffix}")
 
+    def files(self) -> list[Path]:
+        """The files that are there of this job's trainings: its states, one an execution, and the best epoch's weights."""
+        further = self.state.parent.glob(f"{self.state.stem}-[0-9]*{self.state.suffix}") if self.trial else ()
+        return [path for path in (self.state, self.best, *sorted(further)) if path.exists()]
+
     def callbacks(self) -> list[Any]:
         """What a training has beside the callbacks of ``fit`` itself."""
         if self.keep_best is None:
