@@ -37,9 +37,10 @@ def test_a_step_has_its_share_and_what_those_before_it_left(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(budget.time, "monotonic", lambda: now[0])
     kept = budget.Budget(1000.0)
-    assert kept.left("search") == pytest.approx(350)
+    assert kept.left("search") == pytest.approx(1000 * budget.SHARES["search"])
     now[0] += 100
-    assert kept.left("finalists") == pytest.approx(450)
+    both = budget.SHARES["search"] + budget.SHARES["finalists"]
+    assert kept.left("finalists") == pytest.approx(1000 * both - 100)
     assert kept.left("retrain") == pytest.approx(900)
     assert budget.Budget(60.0, ("search",)).left("search") == pytest.approx(60)
     assert sum(budget.SHARES.values()) == pytest.approx(1)
@@ -60,7 +61,7 @@ def test_a_time_is_read_as_people_write_it(written, seconds):
 @pytest.mark.parametrize("written", ["", "20", "0s", "-5m", "m", "20 minutes", "1.5h", "5m1h"])
 def test_what_is_no_time_is_refused_in_one_line(neuron, written):
     out = run(neuron, "search", "--budget", written, status=2)
-    assert "is no time; expected one as in 90s, 20m or 1h30m" in out
+    assert "is no time; expected one as in 90s, 20m or 1h30m, or none" in out
 
 
 def test_the_largest_search_that_fits_is_planned_and_planned_so_again(tmp_path, small_data):
@@ -91,6 +92,32 @@ def test_a_search_that_its_budget_ends_is_complete_and_is_verified(tmp_path, sma
     assert len(list(csv.DictReader((folder / "trials.csv").read_text().splitlines()))) == 8
     verdicts = {found.checked: found.verdict for found in verify.verify(folder)}
     assert verdicts["proposals, promotions and best"] == "reproduced"
+
+
+def test_a_configuration_that_could_not_be_retrained_in_time_is_no_finalist(tmp_path, small_data):
+    """4,000 images are trained in at most 32 steps by a batch size from 128 on."""
+    script = exercise(
+        tmp_path, trainings="1e9 if self._epochs == 7 and any(one.steps > 32 for one in self._waiting[:1]) else 1.0"
+    )
+    out = run(script, "--max-epochs", 3, "--epochs", 7, "--seeds", 1, "--budget", "10m", "--data", small_data)
+    found = json.loads((tmp_path / "results" / "small" / "finalists" / "finalists.json").read_text(encoding="utf-8"))
+    assert all(finalist["hyperparameters"]["batch_size"] > 64 for finalist in found["finalists"])
+    rows = csv.DictReader((tmp_path / "results" / "small" / "trials.csv").read_text().splitlines())
+    small = {row["trial_id"] for row in rows if row["hp.batch_size"] == "64"}
+    assert small
+    for trial in small:
+        assert out.count(f"No finalist: trial {trial}; its 7 epochs of retraining take about") <= 1
+    assert "No finalist: trial" in out
+
+
+def test_an_exercise_has_a_budget_of_its_own_which_a_command_lifts(tmp_path, small_data):
+    script = exercise(tmp_path, fits=3)
+    script.write_text(script.read_text().replace("max_epochs=9,", "max_epochs=9, minutes=10,"))
+    run(script, "--epochs", 1, "--seeds", 1, "--data", small_data)
+    assert recorded(script)["budget"] == 600
+    assert recorded(script)["planned"]["max_epochs"] == 3
+    out = run(script, "--epochs", 1, "--seeds", 1, "--budget", "none", "--data", small_data, status=2)
+    assert "max_epochs was 3 and is now 9" in out
 
 
 def test_steps_take_fewer_seeds_or_are_left_out_and_the_command_for_later_is_said(tmp_path, small_data):

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 # What a step may use of the whole. What an earlier one leaves goes to those behind it.
-SHARES = {"search": 0.35, "finalists": 0.2, "sweep": 0.1, "ablation": 0.05, "retrain": 0.3}
+SHARES = {"search": 0.25, "finalists": 0.15, "sweep": 0.03, "ablation": 0.05, "retrain": 0.52}
 
 
 class Budget:
@@ -22,8 +22,11 @@ class Budget:
         self._steps = tuple(steps)
         self._began = time.monotonic()
 
+    def share(self, step: str) -> float:
+        """Seconds that a step may take if every one before it takes its own share whole."""
+        return self.seconds * SHARES[step] / sum(SHARES[name] for name in self._steps)
+
     def left(self, step: str) -> float:
         """Seconds until a step is to have ended."""
         until = self._steps[: self._steps.index(step) + 1]
-        share = sum(SHARES[name] for name in until) / sum(SHARES[name] for name in self._steps)
-        return share * self.seconds - (time.monotonic() - self._began)
+        return sum(map(self.share, until)) - (time.monotonic() - self._began)

@@ -25,20 +25,24 @@ PIPED_WIDTH = 1000  # a table in a file has its rows on one line each
 QUICK_FOLDER = "quick"  # below the results: its figures are no results of the lab
 QUICK_IMAGES = 6_000  # a convolutional epoch over all takes up to a minute
 
+NO_BUDGET = 0.0  # seconds
+
 Command = Callable[..., Any]
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]
-    """A time as people write it, '90s', '20m' or '1h30m', in seconds above 0."""
+    """A time as people write it, '90s', '20m' or '1h30m', in seconds above 0; NO_BUDGET for the word 'none'."""
 
     name = "time"
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
+        if value == "none":
+            return NO_BUDGET
         found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", str(value).strip())
         hours, minutes, seconds = (int(part or 0) for part in found.groups()) if found else (0, 0, 0)
         total = 3600 * hours + 60 * minutes + seconds
         if not total:
-            self.fail(f"{value!r} is no time; expected one as in 90s, 20m or 1h30m", parameter, context)
+            self.fail(f"{value!r} is no time; expected one as in 90s, 20m or 1h30m, or none", parameter, context)
         return float(total)
 
 
@@ -48,7 +52,7 @@ def exercise_command(exercise: Exercise, script: Path) -> click.Group:
         "--max-epochs", type=click.IntRange(1, 10_000), help=f"Epochs of the longest trial ({exercise.max_epochs})."
     )
 
-    def session(results: Path | None, quick: bool, steps: Sequence[str] = tuple(SHARES), **flags: Any) -> Session:
+    def session(results: Path | None, quick: bool, steps: Sequence[str] = (), **flags: Any) -> Session:
         from rich.console import Console
 
         from search.lab.session import Session
@@ -59,7 +63,10 @@ def exercise_command(exercise: Exercise, script: Path) -> click.Group:
             workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
         images = QUICK_IMAGES if quick else None
-        budget = None if flags.get("budget") is None else Budget(flags["budget"], steps)
+        whole_exercise = steps == tuple(SHARES)
+        default = 60 * exercise.minutes if exercise.minutes and whole_exercise and not quick else NO_BUDGET
+        seconds = default if flags.get("budget") is None else flags["budget"]
+        budget = None if seconds == NO_BUDGET else Budget(seconds, steps)
         return Session(exercise, script, folder, data, workers, seed, console, cluster, images, budget)
 
     def search_options(tuner: str, max_epochs: int | None, trials: int | None, quick: bool) -> dict[str, Any]:
@@ -105,7 +112,7 @@ def exercise_command(exercise: Exercise, script: Path) -> click.Group:
         final = finalist_options(flags["finalists"], flags["finalist_seeds"], quick)
         epochs = flags["epochs"] or (3 if quick else 100)
         _say_what(exercise, "search, finalists, sweeps, ablation, retraining, report", flags)
-        held = session(**flags)
+        held = session(steps=tuple(SHARES), **flags)
         most_values = 3 if quick else None
         rest = Rest(final["count"], final["seeds"], 1 if quick else SWEEP_EPOCHS, most_values, epochs, seeds)
         held.rest = rest
@@ -384,7 +391,7 @@ _read_test_again = click.option(
 _budget = click.option(
     "--budget",
     type=Duration(),
-    help="A time to keep, as in 20m or 1h30m: what fits is done, and nothing begins that could not end.",
+    help="A time to keep, as in 20m or 1h30m: what fits is done, and nothing begins that could not end; none for no limit.",
 )
 _tensorboard = click.option("--tensorboard", is_flag=True, help="Write the curves and settings for TensorBoard, too.")
 

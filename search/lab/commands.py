@@ -104,9 +104,10 @@ def finalists(session: Session, *, count: int, seeds: int) -> None:
         raise RequestError(
             f"{session.folder / 'best.json'} is of another space: its {wrong}; search again with --fresh"
         )
+    fits_later = planning.retraining_fits(session, start, _xla_break_even(session))
 
     def candidates_of(count: int) -> list[finals.Finalist]:
-        return finals.chosen(found.search, start, count)
+        return finals.chosen(found.search, start, count, fits_later)
 
     def seconds(option: tuple[int, int]) -> float:
         trained = [candidate.hyperparameters for candidate in candidates_of(option[0])] * option[1]

@@ -25,14 +25,14 @@ FEWEST_CHANNELS = 8  # a convolution of fewer costs as if it had so many
 # Seconds of a unit of each kind of work: least squares over the 138 trials of the first two exercises and a few epochs of
 # convolutions, on two cores without AVX-512. A search corrects them, so what matters is how they stand to each other.
 RATES = {
-    "trainings": 0.16,
-    "compilings": 0.95,
+    "trainings": 0.15,
+    "compilings": 0.9,
     "graph steps": 1.9e-4,
     "XLA steps": 1e-5,
-    "products": 6.9e-11,
+    "products": 7e-11,
     "convolutions": 7e-11,
-    "activations": 4.7e-10,
-    "updates": 2e-9,
+    "activations": 6e-10,
+    "updates": 2.2e-9,
 }
 # What one training tells against what is usual: that the kinds are alike fast on a machine, and that it is as the one
 # that RATES are of.

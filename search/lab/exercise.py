@@ -99,6 +99,8 @@ class Exercise:
             at another one's learning rate is not compared.
         max_epochs: Hyperband's R, the epochs of the longest trial.
         trial_seconds: a trial that takes longer is stopped, tried again from its last state, and then marked failed.
+        minutes: what the whole exercise may take, unless the command says otherwise by ``--budget``; None for as long as it
+            takes.
         objective: the metric that the search maximises (``val_accuracy``) or minimises (``val_loss``).
     """
 
@@ -112,6 +114,7 @@ class Exercise:
     first: tuple[Mapping[str, Any], ...] = ()
     retuned: Mapping[str, str] = field(default_factory=dict)
     max_epochs: int = 27
+    minutes: float | None = None
     objective: str = "val_accuracy"
     trial_seconds: float = 3600.0
 
@@ -145,7 +148,8 @@ class Exercise:
                 "a tuple of dictionaries, as in ({'batch_size': 64},)",
             ),
             ("max_epochs", isinstance(epochs, int) and epochs >= 1, "a whole number from 1"),
-            ("trial_seconds", isinstance(limit, (int, float)) and limit > 0, "a number of seconds above 0"),
+            ("trial_seconds", _is_above_0(limit), "a number of seconds above 0"),
+            ("minutes", self.minutes is None or _is_above_0(self.minutes), "a number of minutes above 0, or None"),
             ("objective", isinstance(self.objective, str), "the name of a metric, as in 'val_accuracy'"),
         ):
             if not good:
@@ -155,6 +159,10 @@ class Exercise:
     def direction(self) -> str:
         """``"max"`` or ``"min"``."""
         return "min" if self.objective.endswith("loss") else "max"
+
+
+def _is_above_0(number: Any) -> bool:
+    return isinstance(number, (int, float)) and number > 0
 
 
 def load(script: Path) -> Exercise:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,8 +30,14 @@ class Finalist:
     hyperparameters: Mapping[str, Any]
 
 
-def chosen(search: Search, start: Mapping[str, Any], count: int) -> list[Finalist]:
-    """The ``count`` best distinct configurations of a search, best first, and the starting model if it is none of them."""
+def chosen(
+    search: Search, start: Mapping[str, Any], count: int, fits: Callable[[Finalist], bool] = lambda finalist: True
+) -> list[Finalist]:
+    """The ``count`` best distinct configurations of a search, best first, and the starting model if it is none of them.
+
+    Args:
+        fits: whether a configuration may be among them.
+    """
     completed = [trial for trial in search.trials if math.isfinite(search.score(trial))]
     completed.sort(key=search.score, reverse=search.maximise)  # the older of equals first
     distinct: list[Finalist] = []
@@ -38,7 +45,7 @@ def chosen(search: Search, start: Mapping[str, Any], count: int) -> list[Finalis
         if all(trial.hyperparameters != known.hyperparameters for known in distinct):
             distinct.append(Finalist(trial.trial_id, trial.hyperparameters))
     starting = next((known for known in distinct if known.hyperparameters == start), Finalist("start", start))
-    best = distinct[:count]
+    best = list(itertools.islice(filter(fits, distinct), count))
     return best if starting in best else [*best, starting]
 
 

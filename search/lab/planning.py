@@ -12,6 +12,7 @@ from search.lab.session import Session
 from search.report import figures
 
 if TYPE_CHECKING:
+    from search.lab.finalists import Finalist
     from search.lab.forecast import Forecast
 
 Option = TypeVar("Option")
@@ -108,6 +109,30 @@ def fitting(
         least, there = (figures.duration(max(0.0, time), " ") for time in (seconds(options[-1]), left))
         command = results.read_record(session.folder).command(step)
         session.say(f"{step}: left out; it takes {least} at least and the budget leaves {there}. Later: `{command}`")
+    return fits
+
+
+def retraining_fits(
+    session: Session, start: Mapping[str, Any], xla_break_even: float | None
+) -> Callable[[Finalist], bool]:
+    """Whether the budget has the time to retrain a configuration, and the starting model; of which not is said, once."""
+    known: dict[str, bool] = {}
+
+    def fits(finalist: Finalist) -> bool:
+        if session.budget is None or session.rest is None:
+            return True
+        if finalist.trial_id not in known:
+            between = sum(map(session.budget.share, ("finalists", "sweep", "ablation")))
+            epochs, share = session.rest.epochs, session.budget.left("retrain") - between
+            seconds = forecast(session, [finalist.hyperparameters, start], epochs, xla_break_even).left()
+            known[finalist.trial_id] = seconds <= share
+            if seconds > share:
+                session.say(
+                    f"No finalist: trial {finalist.trial_id}; its {epochs} epochs of retraining take about "
+                    f"{figures.duration(seconds, ' ')}, and the budget has {figures.duration(share, ' ')} for them (--budget)."
+                )
+        return known[finalist.trial_id]
+
     return fits
 
 
