@@ -46,8 +46,9 @@ def test_a_step_has_its_share_and_what_those_before_it_left(monkeypatch):
     assert sum(budget.SHARES.values()) == pytest.approx(1)
 
 
-def test_a_search_is_made_smaller_by_hyperband_s_factor():
-    assert [plan["max_epochs"] for plan in smaller({"tuner": "hyperband", "max_epochs": 27, "trials": 0})] == [27, 9, 3]
+def test_a_search_is_made_smaller_by_brackets_and_then_by_hyperband_s_factor():
+    plans = smaller({"tuner": "hyperband", "max_epochs": 9, "trials": 0})
+    assert [(plan["max_epochs"], plan["brackets"]) for plan in plans] == [(9, 3), (9, 2), (9, 1), (3, 2), (3, 1)]
     assert [plan["trials"] for plan in smaller({"tuner": "random", "max_epochs": 9, "trials": 30})] == [30, 10]
 
 
@@ -67,12 +68,26 @@ def test_what_is_no_time_is_refused_in_one_line(neuron, written):
 def test_the_largest_search_that_fits_is_planned_and_planned_so_again(tmp_path, small_data):
     script = exercise(tmp_path, fits=3)
     run(script, "search", "--budget", "10m", "--data", small_data)
-    assert recorded(script)["planned"] == {"max_epochs": 3, "trials": 0}
+    assert recorded(script)["planned"] == {"max_epochs": 3, "brackets": 2}
     assert recorded(script)["trials_run"] == 6
     script.write_text(script.read_text().replace("<= 3", "<= 9"))  # a faster machine
     assert "is complete" in run(script, "search", "--budget", "10m", "--data", small_data)
     out = run(script, "search", "--budget", "11m", "--data", small_data, status=2)
     assert "max_epochs was 3 and is now 9" in out
+
+
+def test_fewer_brackets_are_those_that_try_the_most_configurations(tmp_path, small_data):
+    script = exercise(tmp_path)
+    text = script.read_text().replace(
+        "self.oracle.max_epochs <= 9", "sum(one.trials for one in self.oracle.rungs) <= 13"
+    )
+    script.write_text(text)
+    out = run(script, "search", "--budget", "10m", "--data", small_data)
+    assert "Small: Hyperband, 13 trials, 21 epochs" in out
+    rows = list(csv.DictReader((tmp_path / "results" / "small" / "trials.csv").read_text().splitlines()))
+    assert [(row["bracket"], row["round"]) for row in rows] == [("2", "0")] * 9 + [("2", "1")] * 3 + [("2", "2")]
+    verdicts = {found.checked: found.verdict for found in verify.verify(tmp_path / "results" / "small")}
+    assert verdicts["proposals, promotions and best"] == "reproduced"
 
 
 def test_a_budget_for_which_every_search_is_too_large_is_refused(tmp_path, small_data):

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 # What a step may use of the whole. What an earlier one leaves goes to those behind it.
-SHARES = {"search": 0.25, "finalists": 0.15, "sweep": 0.03, "ablation": 0.05, "retrain": 0.52}
+SHARES = {"search": 0.22, "finalists": 0.14, "sweep": 0.14, "ablation": 0.08, "retrain": 0.42}
 
 
 class Budget:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
@@ -20,7 +21,7 @@ from search.report import figures
 from search.report.progress import Progress
 from search.workers.trial import build
 
-SMALLEST = {"max_epochs": 3, "trials": 4}  # of what a budget makes smaller: fewer are no search
+FEWEST_EPOCHS, FEWEST_TRIALS = 3, 4  # of what a budget makes smaller: fewer are no search
 
 
 def oracle_of(name: str, objective: keras_tuner.Objective, space: Any, settings: Mapping[str, Any]) -> Any:
@@ -39,7 +40,7 @@ def oracle_of(name: str, objective: keras_tuner.Objective, space: Any, settings:
     }
     epochs = settings["max_epochs"]
     oracle: Any = (
-        hyperband.HyperbandOracle(max_epochs=epochs, **common)
+        hyperband.HyperbandOracle(max_epochs=epochs, brackets=settings.get("brackets"), **common)
         if settings["tuner"] == "hyperband"
         else random_search.RandomSearchOracle(max_trials=settings["trials"], epochs=epochs, **common)
     )
@@ -71,13 +72,25 @@ def asker(session: Session) -> Callable[[Mapping[str, Any]], cost.Asked | None]:
 
 
 def smaller(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The settings of a search and of those a third, a ninth and so on as large, largest first."""
-    size = "max_epochs" if settings["tuner"] == "hyperband" else "trials"
-    smallest = SMALLEST[size]
-    sizes = [settings[size]]
-    while sizes[-1] // hyperband.FACTOR >= smallest:
-        sizes.append(sizes[-1] // hyperband.FACTOR)
-    return [{**settings, size: value} for value in sizes]
+    """What a search, and smaller ones, are planned with, largest first.
+
+    Of Hyperband fewer brackets, those that try the most configurations, then a third of the epochs, and so on; of a
+    random search a third of the trials, and so on.
+    """
+    if settings["tuner"] != "hyperband":
+        return [{"trials": trials} for trials in _thirds(settings["trials"], FEWEST_TRIALS)]
+    plans: list[dict[str, Any]] = []
+    for epochs in _thirds(settings["max_epochs"], FEWEST_EPOCHS):
+        s_max = int(math.log(epochs, hyperband.FACTOR) + 1e-9)
+        plans += [{"max_epochs": epochs, "brackets": brackets} for brackets in range(s_max + 1, 0, -1)]
+    return plans
+
+
+def _thirds(number: int, fewest: int) -> list[int]:
+    numbers = [number]
+    while numbers[-1] // hyperband.FACTOR >= fewest:
+        numbers.append(numbers[-1] // hyperband.FACTOR)
+    return numbers
 
 
 class Run:
@@ -135,18 +148,18 @@ class Run:
         if session.budget is not None and not (planned or self.known):
             plans = smaller(self._settings)
             left = session.budget.left("search")
-            fits = (settings for settings in plans if forecast(settings).left() <= left)
-            chosen = next(fits, None)
-            if chosen is None:
-                self._refuse(forecast(plans[-1]).left(), left)
-            self._settings = chosen
+            fits = (plan for plan in plans if forecast({**self._settings, **plan}).left() <= left)
+            planned = next(fits, {})
+            if not planned:
+                self._refuse(forecast({**self._settings, **plans[-1]}).left(), left)
+            self._settings = {**self._settings, **planned}
         self._forecast = forecast(self._settings)
         self._oracle = self._forecast.oracle
-        sizes = {size: self._settings[size] for size in SMALLEST}
-        self._facts = self._described(self._forecast.left(), measured) | planning.plan(session, **sizes)
+        self._facts = self._described(self._forecast.left(), measured) | planning.plan(session, **planned)
         tuner, seconds, size = self._settings["tuner"], self._forecast.left(), self._workers.size
         printing.print_plan(session, tuner, self._oracle.rungs, seconds, size, measured.epoch)
         if session.rest is not None:
+            epochs = self._settings["max_epochs"]
             best = max(self._settings["first"], key=lambda values: self._forecast.of_trainings([(values, epochs)]))
             trainings = session.rest.trainings(session.exercise, self._space, best, epochs)
             printing.print_whole(session, seconds, self._forecast.of_trainings(trainings))

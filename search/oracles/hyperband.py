@@ -20,24 +20,26 @@ class HyperbandOracle(SeededOracle, keras_tuner.oracles.HyperbandOracle):  # typ
     ended, so that a trial's id, and with it its seed, does not depend on which worker was faster; failed trials leave
     their rung and do not stall it; ties go to the older trial. Rungs are asked for in one fixed order that lets the
     next bracket's trials run while a rung is waited for; another iteration of the whole begins when one is asked for.
+
+    Args:
+        brackets: only so many are run, those with the largest s, which try the most configurations; None for all.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, brackets: int | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        s_max = self._get_num_brackets() - 1
+        self._s = range(s_max, s_max - (brackets or s_max + 1), -1)
         self._brackets: list[dict[str, Any]] = []
         self._current_bracket = 0
         self._begin_iteration()
 
     def _begin_iteration(self) -> None:
-        self._brackets += [
-            {"bracket_num": s, "rounds": [[] for _ in range(s + 1)]}
-            for s in range(self._get_num_brackets() - 1, -1, -1)
-        ]
+        self._brackets += [{"bracket_num": s, "rounds": [[] for _ in range(s + 1)]} for s in self._s]
 
     @property
     def rungs(self) -> list[Rung]:
         """Every rung of one iteration, bracket by bracket, the one with the most trials first."""
-        return [self._rung(s, i) for s in range(self._get_num_brackets() - 1, -1, -1) for i in range(s + 1)]
+        return [self._rung(s, i) for s in self._s for i in range(s + 1)]
 
     @property
     def iterations(self) -> float:
@@ -87,8 +89,8 @@ class HyperbandOracle(SeededOracle, keras_tuner.oracles.HyperbandOracle):  # typ
 
     def _in_order(self) -> Iterator[tuple[Rung, list[list[dict[str, Any]]]]]:
         """The rungs of the iteration under way in their fixed order, each with the rounds of its bracket."""
-        s_max = self._get_num_brackets() - 1
-        brackets = self._brackets[self._current_iteration * (s_max + 1) :]
+        s_max = self._s[0]
+        brackets = self._brackets[self._current_iteration * len(self._s) :]
         for rung in sorted(self.rungs, key=lambda rung: (s_max - rung.bracket + 2 * rung.round, rung.round)):
             yield rung, brackets[s_max - rung.bracket]["rounds"]
 
