@@ -39,6 +39,23 @@ def test_a_convolution_multiplies_its_window_at_every_place_it_comes_to():
     assert found.xla_updates == 0  # XLA would not train it
 
 
+def test_a_model_of_which_little_is_known_is_counted_all_the_same():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.named = layers.Dense(3), layers.Flatten()
+            self.named.kernel = "linear"
+
+        def call(self, inputs):
+            return self.inner(self.named(inputs))
+
+    model = Own()
+    model.compile("sgd", "mse")
+    assert cost.asked(model, N, 100).products == 0
+    model(np.zeros((1, 5)))
+    assert cost.asked(model, N, 100).products == 3 * N * 5 * 3
+
+
 def test_the_optimizer_s_variables_are_updated_too():
     network = keras.Input((5,)), layers.Dense(1)
     plain, adam = (cost.asked(compiled(*network, optimizer=name), N, 100).updates for name in ("sgd", "adam"))

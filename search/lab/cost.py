@@ -72,19 +72,18 @@ def asked(model: Any, n: int, batch_size: int) -> Asked:
     products = convolutions = activations = 0.0
     for layer in _tensorflow.layers(model):
         shape = _output_shape(layer)
-        places, kernel = math.prod(shape[:-1]), getattr(layer, "kernel", None)
+        places: int = math.prod(shape[:-1])
+        kernel: tuple[Any, ...] = tuple(getattr(getattr(layer, "kernel", None), "shape", ()))
         activations += 0 if isinstance(layer, keras.layers.InputLayer) else math.prod(shape)
-        if kernel is None:
-            continue
-        *window, channels, filters = kernel.shape
-        if window:
+        if len(kernel) == 2:
+            products += places * math.prod(kernel)
+        elif len(kernel) > 2:
+            *window, channels, filters = kernel
             convolutions += places * math.prod(window) * max(channels, FEWEST_CHANNELS) * filters
-        else:
-            products += places * channels * filters
     steps = -(-n // batch_size)
     through_xla = not (convolutions or model.non_trainable_variables)
     xla_updates = xla.xla_updates(model, n, batch_size)  # builds the optimizer
-    updated = model.count_params() + sum(math.prod(variable.shape) for variable in model.optimizer.variables)
+    updated = sum(math.prod(variable.shape) for variable in (*model.variables, *model.optimizer.variables))
     return Asked(
         steps,
         BOTH_GRADIENTS * n * products,

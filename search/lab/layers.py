@@ -38,20 +38,23 @@ class RandomShift(keras.layers.Layer):  # type: ignore[misc]
         n, (height, width), channels = ops.shape(images)[0], images.shape[1:3], tuple(images.shape[3:])
         border = (self.pixels, self.pixels)
         padded = ops.pad(images, [(0, 0), border, border, *[(0, 0)] * len(channels)])
-        columns = width + 2 * self.pixels
         corner = keras.random.randint((n, 2), 0, 2 * self.pixels + 1, dtype="int32", seed=self.seed_generator)
-        window = ops.reshape(ops.arange(height)[:, None] * columns + ops.arange(width)[None, :], (1, height * width))
-        places = window + corner[:, :1] * columns + corner[:, 1:]
-        pixels = ops.reshape(padded, (n, (height + 2 * self.pixels) * columns, *channels))
-        if channels:
-            places = places[:, :, None]
-        return ops.reshape(ops.take_along_axis(pixels, places, axis=1), (n, height, width, *channels))
+        rows = _window(padded, corner[:, :1], height)
+        swapped = (0, 2, 1, *range(3, 3 + len(channels)))
+        return ops.transpose(_window(ops.transpose(rows, swapped), corner[:, 1:], width), swapped)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "pixels": self.pixels, "seed": self.seed}
+
+
+def _window(images: Any, first: Any, length: int) -> Any:
+    """The rows of each image (n, rows, ...) from its own ``first`` (n, 1) on: whole rows are copied, which is fast."""
+    n, rows, *rest = ops.shape(images)
+    wanted = ops.arange(n, dtype="int32")[:, None] * rows + first + ops.arange(length, dtype="int32")[None, :]
+    return ops.take(ops.reshape(images, (n * rows, *rest)), wanted, axis=0)
 
 
 @keras.saving.register_keras_serializable("search")
