@@ -341,7 +341,8 @@ def known_outcomes(folder: Path, oracle: Any, say: Callable[[str], None]) -> dic
             )
             continue
         if mark != oracle.mark:
-            changed = "; ".join(provenance.changes(mark, oracle.mark)) if isinstance(mark, dict) else "what it is of"
+            named = provenance.changes(mark, {**dict.fromkeys(mark), **oracle.mark}) if isinstance(mark, dict) else []
+            changed = "; ".join(named) or "what it is of"
             raise RequestError(f"{path} is of another search ({changed}); use --fresh to set it aside")
         known[state["trial_id"]] = ended
     return known

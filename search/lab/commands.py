@@ -19,8 +19,6 @@ from search.oracles import space as spaces
 from search.report import console, figures
 from search.report.progress import Progress
 
-FEWER_FINALISTS = ((3, 3), (2, 3), (2, 2), (1, 2), (1, 1))  # configurations and seeds, where the budget is small
-
 
 def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> None:
     """Plans, searches, and leaves ``trials.csv`` and ``best.json``; goes on with a search that was interrupted.
@@ -38,6 +36,7 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
         "tuner": tuner,
         "max_epochs": max_epochs,
         "trials": trials if tuner == "random" else 0,
+        "brackets": None,  # all of Hyperband's
         **session.identity(),
         "objective": session.exercise.objective,
     }
@@ -89,8 +88,7 @@ def finalists(session: Session, *, count: int, seeds: int) -> None:
     epochs = int(searched["settings"]["max_epochs"])
     request = {"finalists": count, "seeds": seeds, "epochs": epochs, "trials": len(found.trials), **session.identity()}
     request |= {"start": dict(session.exercise.start)}
-    planned = planning.planned_before(session, "finalists")
-    request |= planned
+    request |= planning.planned_before(session, "finalists")
     path = session.folder / "finalists" / "finalists.json"
     if _as_before(session, "finalists", request, path):
         _take_winner(session)
@@ -104,24 +102,11 @@ def finalists(session: Session, *, count: int, seeds: int) -> None:
         raise RequestError(
             f"{session.folder / 'best.json'} is of another space: its {wrong}; search again with --fresh"
         )
-    fits_later = planning.retraining_fits(session, start, _xla_break_even(session))
-
-    def candidates_of(count: int) -> list[finals.Finalist]:
-        return finals.chosen(found.search, start, count, fits_later)
-
-    def seconds(option: tuple[int, int]) -> float:
-        trained = [candidate.hyperparameters for candidate in candidates_of(option[0])] * option[1]
-        return planning.forecast(session, trained, epochs, _xla_break_even(session)).left()
-
-    count, seeds = request["finalists"], request["seeds"]
-    if session.budget is not None and not planned:
-        options = [(count, seeds), *((n, k) for n, k in FEWER_FINALISTS if n <= count and k <= seeds)]
-        fits = planning.fitting(session, "finalists", options, seconds)
-        if fits is None:
-            return
-        count, seeds = fits
-        request |= {"finalists": count, "seeds": seeds}
-    candidates = candidates_of(count)
+    fitting = planning.finalists(session, found.search, start, count, seeds, epochs, _xla_break_even(session))
+    if fitting is None:
+        return
+    candidates, seeds, plan = fitting
+    request |= plan
     settings = {"seeds": seeds, "epochs": epochs, **session.identity()}
     settings |= {"finalists": [dict(candidate.hyperparameters) for candidate in candidates]}
     if _reusable(session, "finalists", settings, path):
@@ -129,7 +114,7 @@ def finalists(session: Session, *, count: int, seeds: int) -> None:
         return
     earlier = _keep_earlier(session, "finalists", settings, path.parent)
     facts = {**provenance.collect(session.script, workers.size), **settings, "settings": settings, "request": request}
-    facts |= {"earlier": earlier, **planning.plan(session, finalists=count, seeds=seeds)}
+    facts |= {"earlier": earlier, **planning.plan(session, **plan)}
     trained = [candidate.hyperparameters for candidate in candidates] * seeds
     forecast = planning.forecast(session, trained, epochs, _xla_break_even(session))
     session.say(

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Option = TypeVar("Option")
 
+FEWER_FINALISTS = ((3, 3), (2, 3), (2, 2), (1, 2), (1, 1))  # configurations and seeds, where the budget is small
+
 
 @dataclass(frozen=True)
 class Rest:
@@ -112,28 +114,75 @@ def fitting(
     return fits
 
 
-def retraining_fits(
-    session: Session, start: Mapping[str, Any], xla_break_even: float | None
-) -> Callable[[Finalist], bool]:
-    """Whether the budget has the time to retrain a configuration, and the starting model; of which not is said, once."""
-    known: dict[str, bool] = {}
+def finalists(
+    session: Session,
+    search: results.Search,
+    start: Mapping[str, Any],
+    count: int,
+    seeds: int,
+    epochs: int,
+    xla_break_even: float | None,
+) -> tuple[list[Finalist], int, dict[str, Any]] | None:
+    """The finalists, the seeds of each, and the plan that its record keeps; None, which is said, where none fit.
 
-    def fits(finalist: Finalist) -> bool:
-        if session.budget is None or session.rest is None:
+    Args:
+        search, start, count: as in :func:`search.lab.finalists.chosen`.
+        seeds, epochs: of each finalist.
+        xla_break_even: see :class:`search.workers.trial.Job`.
+    """
+    from search.lab.finalists import chosen
+
+    before = planned_before(session, "finalists")
+    if before or session.budget is None:
+        left_out = before.get("left_out", [])
+        count, seeds = before.get("finalists", count), before.get("seeds", seeds)
+        return chosen(search, start, count, lambda finalist: finalist.trial_id not in left_out), seeds, before
+    fits = RetrainingFits(session, start, xla_break_even)
+
+    def seconds(option: tuple[int, int]) -> float:
+        trained = [finalist.hyperparameters for finalist in chosen(search, start, option[0], fits)] * option[1]
+        return forecast(session, trained, epochs, xla_break_even).left()
+
+    options = [(count, seeds), *((n, k) for n, k in FEWER_FINALISTS if n <= count and k <= seeds)]
+    largest = fitting(session, "finalists", options, seconds)
+    if largest is None:
+        return None
+    plan = {"finalists": largest[0], "seeds": largest[1], "left_out": fits.left_out}
+    return chosen(search, start, largest[0], fits), largest[1], plan
+
+
+class RetrainingFits:
+    """Says of a configuration whether the budget has the time to retrain it, and the starting model; of which not, once.
+
+    Attributes:
+        left_out: the trials of those of which it has not.
+    """
+
+    def __init__(self, session: Session, start: Mapping[str, Any], xla_break_even: float | None) -> None:
+        self._session, self._start, self._xla_break_even = session, start, xla_break_even
+        self._known: dict[str, bool] = {}
+
+    def __call__(self, finalist: Finalist) -> bool:
+        budget, rest = self._session.budget, self._session.rest
+        if budget is None or rest is None:
             return True
-        if finalist.trial_id not in known:
-            between = sum(map(session.budget.share, ("finalists", "sweep", "ablation")))
-            epochs, share = session.rest.epochs, session.budget.left("retrain") - between
-            seconds = forecast(session, [finalist.hyperparameters, start], epochs, xla_break_even).left()
-            known[finalist.trial_id] = seconds <= share
-            if seconds > share:
-                session.say(
-                    f"No finalist: trial {finalist.trial_id}; its {epochs} epochs of retraining take about "
-                    f"{figures.duration(seconds, ' ')}, and the budget has {figures.duration(share, ' ')} for them (--budget)."
+        if finalist.trial_id not in self._known:
+            between = sum(map(budget.share, ("finalists", "sweep", "ablation")))
+            left = budget.left("retrain") - between
+            trained = [finalist.hyperparameters, self._start]
+            seconds = forecast(self._session, trained, rest.epochs, self._xla_break_even).left()
+            self._known[finalist.trial_id] = seconds <= left
+            if seconds > left:
+                self._session.say(
+                    f"No finalist: trial {finalist.trial_id}; its {rest.epochs} epochs of retraining take about "
+                    f"{figures.duration(seconds, ' ')}, and the budget has {figures.duration(max(0.0, left), ' ')} for them "
+                    "(--budget)."
                 )
-        return known[finalist.trial_id]
+        return self._known[finalist.trial_id]
 
-    return fits
+    @property
+    def left_out(self) -> list[str]:
+        return [trial_id for trial_id, fits in self._known.items() if not fits]
 
 
 def fitting_seeds(

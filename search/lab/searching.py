@@ -45,9 +45,8 @@ def oracle_of(name: str, objective: keras_tuner.Objective, space: Any, settings:
         else random_search.RandomSearchOracle(max_trials=settings["trials"], epochs=epochs, **common)
     )
     oracle.first = [*settings["first"]]
-    marked = {
-        key: value for key, value in settings.items() if key not in ("space", "first")
-    }  # each trial's values say more
+    of_each_trial = ("space", "first")  # its own values say more
+    marked = {key: value for key, value in settings.items() if key not in of_each_trial and value is not None}
     oracle.mark = {"exercise": name, **marked}
     return oracle
 
