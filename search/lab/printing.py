@@ -41,8 +41,15 @@ def print_plan(
 
 def print_whole(session: Session, search: float, rest: float) -> None:
     """Prints the seconds that the exercise will take with all that follows its search."""
+    whole, budget = search + rest, session.budget
+    if budget is not None and whole > budget.seconds:
+        session.say(
+            f"All of it would take about {figures.duration(whole, ' ')}; the budget is "
+            f"{figures.duration(budget.seconds, ' ')}: fewer finalists and seeds, and networks that train in time (--budget)."
+        )
+        return
     session.say(
-        f"All of it: about {figures.duration(search + rest, ' ')}, with finalists, sweeps and retraining, if the best "
+        f"All of it: about {figures.duration(whole, ' ')}, with finalists, sweeps and retraining, if the best "
         "configuration is as large as those tried first."
     )
 
