@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import statistics
 import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -18,6 +20,9 @@ from search.lab.session import Session
 from search.oracles import space as spaces
 from search.report import console, figures
 from search.report.progress import Progress
+
+if TYPE_CHECKING:
+    from search.lab.forecast import Forecast
 
 
 def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> None:
@@ -113,17 +118,14 @@ def finalists(session: Session, *, count: int, seeds: int) -> None:
         _take_winner(session)
         return
     earlier = _keep_earlier(session, "finalists", settings, path.parent)
-    facts = {**provenance.collect(session.script, workers.size), **settings, "settings": settings, "request": request}
-    facts |= {"earlier": earlier, **planning.plan(session, **plan)}
+    facts = {**settings, "settings": settings, "request": request, "earlier": earlier, **planning.plan(session, **plan)}
     trained = [candidate.hyperparameters for candidate in candidates] * seeds
     forecast = planning.forecast(session, trained, epochs, _xla_break_even(session))
     session.say(
         f"Finalists: the {len(candidates) - 1} best configurations and the starting model, {epochs} epochs, "
         f"{seeds} fresh {'seeds' if seeds > 1 else 'seed'} each; {forecast.about()}."
     )
-    session.record("finalists", {**facts, "complete": False}, start)
-    began = time.monotonic()
-    with Progress(session.console, "trainings", len(trained), forecast.left) as progress:
+    with _training(session, "finalists", start, facts, forecast, path) as watch:
         finals.compete(
             candidates,
             start,
@@ -135,10 +137,8 @@ def finalists(session: Session, *, count: int, seeds: int) -> None:
             seeds=seeds,
             seed=session.seed,
             xla_break_even=_xla_break_even(session),
-            watch=printing.watch(progress, forecast.ended),
+            watch=watch,
         )
-    facts |= {"files": files.digests(session.folder, path)}
-    session.record("finalists", {**facts, "seconds": round(time.monotonic() - began, 2), "complete": True}, start)
     _take_winner(session)
 
 
@@ -225,16 +225,14 @@ def retrain(session: Session, *, epochs: int, seeds: int, again: bool = False) -
     from search.lab import retrain as retraining
 
     models = {"tuned": best, "start": start}
-    facts = {**provenance.collect(session.script, workers.size), **settings, "settings": settings, "earlier": earlier}
-    facts |= planning.plan(session, seeds=seeds)
+    facts = {**settings, "settings": settings, "earlier": earlier, **planning.plan(session, seeds=seeds)}
     forecast = planning.forecast(session, [best, start] * seeds, epochs, xla_break_even)
     session.say(
         f"Retraining for {epochs} epochs, {seeds} {'seeds' if seeds > 1 else 'seed'} each, {forecast.about()}: "
         f"{console.one_line(best)} and the starting model."
     )
-    session.record("retrain", {**facts, "complete": False}, start)
-    began = time.monotonic()
-    with Progress(session.console, "trainings", 2 * seeds, forecast.left) as progress:
+    written = (folder / name for name in retrained)
+    with _training(session, "retrain", start, facts, forecast, *written) as watch:
         metrics = retraining.retrain(
             session.exercise,
             models,
@@ -245,11 +243,9 @@ def retrain(session: Session, *, epochs: int, seeds: int, again: bool = False) -
             seeds=seeds,
             seed=session.seed,
             xla_break_even=xla_break_even,
-            watch=printing.watch(progress, forecast.ended),
+            watch=watch,
             read_test=lambda: session.read_test("retrain", settings),
         )
-    facts |= {"files": files.digests(session.folder, *(folder / name for name in retrained))}
-    session.record("retrain", {**facts, "seconds": round(time.monotonic() - began, 2), "complete": True}, start)
     for before in earlier:
         session.say(f"Before, in {session.folder / before['folder']} ({'; '.join(before['changes'])}):")
         printing.print_metrics(session, files.read_json(session.folder / before["folder"] / "metrics.json"))
@@ -308,8 +304,8 @@ def sweep(
     if _reusable(session, step, settings, table):
         return
     earlier = _keep_earlier(session, step, settings, table)
-    facts = {**provenance.collect(session.script, workers.size), **settings, "settings": settings}
-    facts |= {"request": request, "earlier": earlier, **planning.plan(session, seeds=seeds)}
+    facts = {**settings, "settings": settings, "request": request, "earlier": earlier}
+    facts |= planning.plan(session, seeds=seeds)
     trained = [*choosing, *tried * seeds]
     forecast = planning.forecast(session, trained, epochs, break_even)
     model = "starting model" if held_from == "start" else "best configuration"
@@ -318,9 +314,7 @@ def sweep(
         f"Sweep of {name} from the {model}: {', '.join(map(figures.value, values))}; {epochs} epochs, "
         f"{seeds} {'seeds' if seeds > 1 else 'seed'} a value{how}; {forecast.about()}."
     )
-    session.record(step, {**facts, "complete": False}, start)
-    began = time.monotonic()
-    with Progress(session.console, "trainings", len(trained), forecast.left) as progress:
+    with _training(session, step, start, facts, forecast, table) as watch:
         rows, chosen = sweeping.sweep(
             name,
             values,
@@ -332,10 +326,9 @@ def sweep(
             epochs=epochs,
             seeds=seeds,
             seed=session.seed,
-            watch=printing.watch(progress, forecast.ended),
+            watch=watch,
         )
-    facts |= {"chosen": chosen, "files": files.digests(session.folder, table)}
-    session.record(step, {**facts, "seconds": round(time.monotonic() - began, 2), "complete": True}, start)
+        facts["chosen"] = chosen
     for before in earlier:
         session.say(f"An earlier sweep ({'; '.join(before['changes'])}) is in {session.folder / before['folder']}")
     printing.print_sweep(session, name, rows, chosen)
@@ -382,13 +375,11 @@ def ablation(session: Session, *, epochs: int, seeds: int) -> None:
     if _reusable(session, "ablation", settings, path):
         return
     earlier = _keep_earlier(session, "ablation", settings, path.parent)
-    facts = {**provenance.collect(session.script, workers.size), **settings, "settings": settings, "request": request}
-    facts |= {"earlier": earlier, **planning.plan(session, seeds=seeds)}
+    facts = {**settings, "settings": settings, "request": request, "earlier": earlier}
+    facts |= planning.plan(session, seeds=seeds)
     forecast = planning.forecast(session, configurations * seeds, epochs, xla_break_even)
     printing.print_steps(session, steps, epochs, seeds, forecast.about())
-    session.record("ablation", {**facts, "complete": False}, start)
-    began = time.monotonic()
-    with Progress(session.console, "trainings", len(configurations) * seeds, forecast.left) as progress:
+    with _training(session, "ablation", start, facts, forecast, path) as watch:
         ablating.ablate(
             steps,
             configurations,
@@ -399,10 +390,8 @@ def ablation(session: Session, *, epochs: int, seeds: int) -> None:
             seeds=seeds,
             seed=session.seed,
             xla_break_even=xla_break_even,
-            watch=printing.watch(progress, forecast.ended),
+            watch=watch,
         )
-    facts |= {"files": files.digests(session.folder, path)}
-    session.record("ablation", {**facts, "seconds": round(time.monotonic() - began, 2), "complete": True}, start)
     console.print_ablation(results.read_exercise(session.folder), session.console)
 
 
@@ -581,6 +570,26 @@ def _say_changes(session: Session, earlier: dict[str, Any]) -> None:
             )
     if earlier["source"] != now["source"]:
         session.say("Note: the code changed since this began; --fresh starts anew if that changes what is trained.")
+
+
+@contextlib.contextmanager
+def _training(
+    session: Session, step: str, start: Mapping[str, Any], facts: Mapping[str, Any], forecast: Forecast, *written: Path
+) -> Iterator[Callable[[Any, Any], None]]:
+    """Records a step before it trains and when it has, shows how far it is, and gives what hears of each training.
+
+    Args:
+        start: the starting model's values.
+        facts: of the record; what is added to them until the end is in it too.
+        written: what the step leaves.
+    """
+    collected = provenance.collect(session.script, session.start_workers().size)
+    session.record(step, {**collected, **facts, "complete": False}, start)
+    began = time.monotonic()
+    with Progress(session.console, "trainings", forecast.trainings, forecast.left) as progress:
+        yield printing.watch(progress, forecast.ended)
+    ended = {"files": files.digests(session.folder, *written), "seconds": round(time.monotonic() - began, 2)}
+    session.record(step, {**collected, **facts, **ended, "complete": True}, start)
 
 
 def _written(session: Session) -> tuple[Path, Path]:

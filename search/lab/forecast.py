@@ -116,6 +116,9 @@ class Forecast:
         epochs: of each.
         break_even: see :class:`search.workers.trial.Job`.
         size: how many run at a time.
+
+    Attributes:
+        trainings: how many there are in all.
     """
 
     def __init__(
@@ -130,6 +133,7 @@ class Forecast:
     ) -> None:
         self._cost, self._asked_of, self._epochs = cost, asked_of, epochs
         self._break_even, self._size = break_even, size
+        self.trainings = len(configurations)
         self._waiting = [model for values in configurations if (model := asked_of(values)) is not None]
 
     def ended(self, job: Job, outcome: Outcome) -> None:

@@ -80,67 +80,94 @@ def retrain(
     for key, outcome in outcomes.items():
         if not outcome.completed:
             raise WorkError(f"retraining the {jobs[key].name} failed: {outcome.message}")
-    test = read_test()
-    evaluated = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    labels = _classes(test.y)
+    tests = _Tests(exercise, source, read_test(), folder)
     metrics: dict[str, Any] = {
         "format": 1,
         "epochs": epochs,
-        "test_samples": len(labels),
-        "majority_accuracy": float(np.bincount(labels).max() / len(labels)),
-        "test_set_read": evaluated,
+        "test_samples": len(tests.labels),
+        "majority_accuracy": float(np.bincount(tests.labels).max() / len(tests.labels)),
+        "test_set_read": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
     outputs: dict[str, NDArray[np.float32]] = {}
-    for name, values in models.items():
-        trained = [outcomes[name, k] for k in range(seeds)]
-        middle = _median_seed([outcome.final("val_loss") for outcome in trained])
-        runs, answers = [], []
-        for k, outcome in enumerate(trained):
-            job = jobs[name, k]
-            _, model = build(exercise.hypermodel(), values, job.seed)
-            checkpoint.restore(checkpoint.read(job.state, job.identity(exercise.name, source.sha256)), model)
-            answers.append(_outputs(model, test.x))
-            correct = int((_classes(answers[-1]) == labels).sum())
-            runs.append(
-                {
-                    "seed": k,
-                    **{metric: series[-1] for metric, series in outcome.history.items()},
-                    "loss_last_ten": float(np.median(outcome.history["loss"][-10:])),
-                    **_best_epoch(outcome.history, exercise.objective, exercise.direction),
-                    "test_loss": evaluate(model, test.x, test.y)["loss"],
-                    "test_accuracy": correct / len(labels),
-                    "test_correct": correct,
-                    # of a training that was interrupted, only a part is known
-                    "seconds": round(sum(outcome.epoch_seconds), 3) if len(outcome.epoch_seconds) == epochs else None,
-                }
-            )
-            if k == middle:
-                _write_model(folder / ("model.keras" if name == "tuned" else f"{name}_model.keras"), model)
-            if restore_best(job.best, model):
-                runs[-1] |= _at_the_best_epoch(model, test, labels)
-                if k == middle and name == "tuned":
-                    _write_model(folder / "best_epoch_model.keras", model)
-        outputs[name] = np.stack(answers).astype(np.float32)
-        metrics[name] = {
-            "hyperparameters": dict(values),
-            "parameters": trained[0].parameters,
-            **_over_seeds(runs),
-            "handed_over": middle,
-            "seeds": runs,
-        }
+    for name in models:
+        trained = [(jobs[name, k], outcomes[name, k]) for k in range(seeds)]
+        metrics[name], outputs[name] = tests.of_model(name, trained)
         _write_histories(
             folder / ("history.csv" if name == "tuned" else f"{name}_history.csv"),
-            [outcome.history for outcome in trained],
+            [outcome.history for _, outcome in trained],
         )
-    right = {name: _classes(outputs[name]) == labels for name in ("start", "tuned")}
+    right = {name: _classes(outputs[name]) == tests.labels for name in ("start", "tuned")}
     intervals, difference = estimators.accuracy_intervals(right)
     for name, interval in intervals.items():
         metrics[name]["interval"] = [interval.low, interval.high]
     metrics["difference"] = vars(difference)
-    _write_misread(folder / "misread.npz", test.x, labels, outputs["tuned"])
-    files.write_npz(folder / "predictions.npz", label=labels, **outputs)
+    _write_misread(folder / "misread.npz", tests.examples.x, tests.labels, outputs["tuned"])
+    files.write_npz(folder / "predictions.npz", label=tests.labels, **outputs)
     files.write_json(folder / "metrics.json", metrics)
     return metrics
+
+
+class _Tests:
+    """The test images, and what networks answer to them."""
+
+    def __init__(self, exercise: Exercise, source: data.Source, examples: data.Examples, folder: Path) -> None:
+        self._exercise, self._source, self._folder = exercise, source, folder
+        self.examples, self.labels = examples, _classes(examples.y)
+
+    def of_model(self, name: str, trained: Sequence[tuple[Job, Outcome]]) -> tuple[dict[str, Any], NDArray[np.float32]]:
+        """What ``metrics.json`` holds of a model, and the outputs (seeds, n, k) of its networks; the middle one is saved."""
+        middle = _median_seed([outcome.final("val_loss") for _, outcome in trained])
+        runs, outputs = [], []
+        for k, (job, outcome) in enumerate(trained):
+            saved = () if k != middle else ("model", "best_epoch_model") if name == "tuned" else (f"{name}_model",)
+            run, answers = self._of_network(job, outcome, saved)
+            runs.append({"seed": k, **run})
+            outputs.append(answers)
+        described = {
+            "hyperparameters": dict(trained[0][0].hyperparameters),
+            "parameters": trained[0][1].parameters,
+            **_over_seeds(runs),
+            "handed_over": middle,
+            "seeds": runs,
+        }
+        return described, np.stack(outputs).astype(np.float32)
+
+    def _of_network(
+        self, job: Job, outcome: Outcome, saved: Sequence[str]
+    ) -> tuple[dict[str, Any], NDArray[np.floating[Any]]]:
+        """The figures of one network and its outputs (n, k).
+
+        Args:
+            saved: the names of the files for the network after the last epoch and after the best one; none for no file.
+        """
+        exercise = self._exercise
+        _, model = build(exercise.hypermodel(), job.hyperparameters, job.seed)
+        checkpoint.restore(checkpoint.read(job.state, job.identity(exercise.name, self._source.sha256)), model)
+        outputs, loss, correct = self._answers(model)
+        run = {
+            **{metric: series[-1] for metric, series in outcome.history.items()},
+            "loss_last_ten": float(np.median(outcome.history["loss"][-10:])),
+            **_best_epoch(outcome.history, exercise.objective, exercise.direction),
+            "test_loss": loss,
+            "test_accuracy": correct / len(self.labels),
+            "test_correct": correct,
+            # of a training that was interrupted, only a part is known
+            "seconds": round(sum(outcome.epoch_seconds), 3) if len(outcome.epoch_seconds) == job.epochs else None,
+        }
+        for file in saved[:1]:
+            _write_model(self._folder / f"{file}.keras", model)
+        if restore_best(job.best, model):
+            _, loss, correct = self._answers(model)
+            run |= {"best_test_loss": loss, "best_test_accuracy": correct / len(self.labels)}
+            for file in saved[1:]:
+                _write_model(self._folder / f"{file}.keras", model)
+        return run, outputs
+
+    def _answers(self, model: keras.Model) -> tuple[NDArray[np.floating[Any]], float, int]:
+        """The outputs, the loss and the number of right answers."""
+        outputs = _outputs(model, self.examples.x)
+        loss: float = evaluate(model, self.examples.x, self.examples.y)["loss"]
+        return outputs, loss, int((_classes(outputs) == self.labels).sum())
 
 
 def _best_epoch(history: Mapping[str, Sequence[float]], objective: str, direction: str) -> dict[str, float]:
@@ -148,14 +175,6 @@ def _best_epoch(history: Mapping[str, Sequence[float]], objective: str, directio
     best = int((np.nanargmax if direction == "max" else np.nanargmin)(history[objective]))
     figures = {f"best_{metric}": history[metric][best] for metric in ("val_loss", "val_accuracy") if metric in history}
     return {"best_epoch": best + 1, **figures}
-
-
-def _at_the_best_epoch(model: keras.Model, test: data.Examples, labels: NDArray[np.intp]) -> dict[str, float]:
-    correct = int((_classes(_outputs(model, test.x)) == labels).sum())
-    return {
-        "best_test_loss": evaluate(model, test.x, test.y)["loss"],
-        "best_test_accuracy": correct / len(labels),
-    }
 
 
 def _over_seeds(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
