@@ -135,6 +135,22 @@ def test_an_exercise_has_a_budget_of_its_own_which_a_command_lifts(tmp_path, sma
     assert "max_epochs was 3 and is now 9" in out
 
 
+def test_the_least_of_a_step_may_exceed_the_budget_by_a_tenth_and_no_more(tmp_path, small_data):
+    """10 minutes: a retraining that takes 10 min 30 s is done, with one seed; one that takes 11 min 10 s is not."""
+    for seconds, done in ((630, True), (670, False)):
+        script = exercise(tmp_path / str(seconds), trainings=f"{seconds} if self._epochs == 7 else 1.0")
+        arguments = ("--max-epochs", 3, "--epochs", 7, "--seeds", 2, "--budget", "10m", "--data", small_data)
+        text = script.read_text().replace(
+            "EXERCISE =",
+            "from search.lab import planning\nplanning.RetrainingFits.__call__ = lambda *_: True\nEXERCISE =",
+        )
+        script.write_text(text)
+        run(script, *arguments)
+        retrained = recorded(script, "retrain")
+        assert (retrained is not None) == done
+        assert not done or retrained["planned"] == {"seeds": 1}
+
+
 def test_steps_take_fewer_seeds_or_are_left_out_and_the_command_for_later_is_said(tmp_path, small_data):
     script = exercise(tmp_path, trainings="1.0 if len(self._waiting) <= 4 else 1e9")
     out = run(script, "--max-epochs", 3, "--epochs", 2, "--budget", "10m", "--data", small_data)

@@ -1,15 +1,21 @@
 """Trials on a real Ray cluster, several nodes on this machine's loopback: the same search as in the local pool."""
 
+import dataclasses
 import json
 import os
 import signal
 import socket
 from pathlib import Path
 
+import cloudpickle
+import keras
+import numpy as np
 import pytest
 
+import search
 from search.errors import WorkError
 from search.workers import cluster
+from search.workers.trial import Job, Problem
 from tests.conftest import LONG, NEURON, ROOT, command, run, write_exercise
 from tests.faults import comes_true, trials
 
@@ -193,6 +199,66 @@ def test_a_trial_that_is_too_slow_is_marked_after_its_retries(nodes, tmp_path, s
     rows = searched_at_random(script, 20, nodes, small_data)
     assert {row["kind"]: row["status"] for row in rows} == {"fine": "COMPLETED", "slow": "FAILED"}
     assert {row["message"] for row in rows} == {"", "it overran its time limit, 3 times"}
+
+
+class Named:
+    """A hypermodel of one neuron, which another process finds by name."""
+
+    def build(self, hp):
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        model.compile("adam", "mse")
+        return model
+
+    def fit(self, hp, model, *args, **kwargs):
+        return model.fit(*args, **kwargs)
+
+
+def searched(folder, **where):
+    """A tuner's search of two trials, each trained twice."""
+
+    def build(hp):
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(hp.Int("units", 1, 8)), keras.layers.Dense(1)])
+        model.compile("adam", "mse")
+        return model
+
+    x = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
+    tuner = search.RandomSearch(
+        build, "val_loss", max_trials=2, executions_per_trial=2, directory=folder, project_name="p", seed=0, **where
+    )
+    tuner.search(x, x.sum(axis=1), validation_split=0.5, epochs=3, verbose=0)
+    return tuner
+
+
+def test_what_a_job_leaves_elsewhere_is_sent_back_and_no_file_of_the_driver_s_is_touched(tmp_path):
+    x = np.ones((8, 3), "float32")
+    problem = Problem("named", "data", Named(), (x, x[:, :1]), {"validation_data": (x, x[:, :1]), "verbose": 0})
+    parcel = cluster.Parcel(cloudpickle.dumps(problem), cluster._versions())
+    keep = {"milestones": (2, 4), "keep_best": ("val_loss", "min")}
+    first = Job("a", {}, (0,), 2, state=tmp_path / "search" / "trial_0" / "state.npz", **keep)
+    whole = Job("b", {}, (0,), 4, state=tmp_path / "search" / "trial_1" / "state.npz", **keep)
+    later = dataclasses.replace(whole, resume_from=first.state, initial_epoch=2)
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        outcome, left = cluster._train(parcel, first, {}, {})
+        assert outcome.completed, outcome.message
+        assert set(left) == {"state.npz", "state.best.npz"}
+        resumed, _ = cluster._train(parcel, later, {}, {"state.npz": left["state.npz"]})
+        alone, _ = cluster._train(parcel, whole, {}, {})
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert not list(tmp_path.iterdir())
+    assert resumed.history == alone.history
+    assert len(resumed.epoch_seconds) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer:UserWarning")  # as of KerasTuner's own tuners
+def test_a_tuner_has_the_best_weights_of_every_execution(tmp_path):
+    pytest.importorskip("ray")
+    there, here = searched(tmp_path / "there", cluster="local"), searched(tmp_path / "here", workers=0)
+    for one, other in zip(there.get_best_models(2), here.get_best_models(2), strict=True):
+        for mine, yours in zip(one.get_weights(), other.get_weights(), strict=True):
+            assert np.array_equal(mine, yours)
 
 
 def test_a_node_with_other_versions_is_named():

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Option = TypeVar("Option")
 
+TOLERANCE = 0.1  # of the budget, by which the least of a step may exceed it rather than be left out
 FEWER_FINALISTS = ((3, 3), (2, 3), (2, 2), (1, 2), (1, 1))  # configurations and seeds, where the budget is small
 
 
@@ -107,6 +108,8 @@ def fitting(
     assert session.budget is not None
     left = session.budget.left(step.partition(" ")[0])
     fits = next((option for option in options if seconds(option) <= left), None)
+    if fits is None and seconds(options[-1]) <= left + TOLERANCE * session.budget.seconds:
+        fits = options[-1]
     if fits is None:
         least, there = (figures.duration(max(0.0, time), " ") for time in (seconds(options[-1]), left))
         command = results.read_record(session.folder).command(step)
