@@ -252,7 +252,8 @@ def test_what_a_job_leaves_elsewhere_is_sent_back_and_no_file_of_the_driver_s_is
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer:UserWarning")  # as of KerasTuner's own tuners
+# KerasTuner keeps the optimizer's variables and loads them into one that has none
+@pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer:UserWarning")
 def test_a_tuner_has_the_best_weights_of_every_execution(tmp_path):
     pytest.importorskip("ray")
     there, here = searched(tmp_path / "there", cluster="local"), searched(tmp_path / "here", workers=0)
