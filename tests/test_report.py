@@ -22,6 +22,7 @@ from search import files, results
 from search.errors import WorkError
 from search.report import estimators, evidence, figures, plots, sentences
 from search.report import page as report_page
+from search.results import read_exercise
 
 EXERCISES: dict[str, dict[str, Any]] = {
     "single": {
@@ -695,6 +696,23 @@ def a_sweep(*groups: list[float]) -> results.Sweep:
     figures = [np.array(group) for group in groups]
     measures = dict.fromkeys(results.SWEEP_METRICS, figures)
     return results.Sweep("batch_size", [32 * 2**i for i in range(len(groups))], measures, 10, "start")
+
+
+def test_what_a_budget_left_out_is_said(tmp_path: Path) -> None:
+    folder = fabricate(tmp_path, "single", steps="search")
+    assert sentences.left_out(read_exercise(folder)) == []
+    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    run["steps"]["search"] |= {"budget": 1200.0, "planned": {"max_epochs": 27, "brackets": 2}}
+    left_out = [read_exercise(folder).trials[0].trial_id, "9999"]
+    run["steps"]["finalists"] = {**PROVENANCE, "budget": 1200.0, "planned": {"left_out": left_out}, "complete": False}
+    write_json(folder / "run.json", run)
+    score = figures.metric("val_accuracy", read_exercise(folder).trials[0].metrics["val_accuracy"])
+    assert [said.replace(figures.NBSP, " ") for said in sentences.left_out(read_exercise(folder))] == [
+        "For a budget of 20 min 00 s the search ran 2 of Hyperband's 4 brackets.",
+        f"Trial {left_out[0]}, {score.replace(figures.NBSP, ' ')} in the search, was no finalist: its retraining would not have "
+        "fitted into the budget of 20 min 00 s.",
+        "Trial 9999 was no finalist: its retraining would not have fitted into the budget of 20 min 00 s.",
+    ]
 
 
 def test_a_difference_within_the_seeds_is_not_told_apart() -> None:

@@ -49,6 +49,7 @@ def answer(exercise: Results) -> list[str]:
     sentences += chosen(exercise.search)
     if exercise.finalists is not None:
         sentences.append(finalists(exercise.finalists))
+    sentences += left_out(exercise)
     return sentences + [
         text for sweep in exercise.sweeps for text in (sweep_finding(sweep), side_by_side(exercise, sweep)) if text
     ]
@@ -534,6 +535,28 @@ def step_of(found: Ablation, i: int) -> str:
     others = len(changes) - len(named)
     carried = [*moved[1:], *([f"{others} that {'depends' if others == 1 else 'depend'} on it"] if others else [])]
     return moved[0] + (f" with {figures.listed(carried)}" if carried else "")
+
+
+def left_out(exercise: Results) -> list[str]:
+    """What a budget made smaller or left out, a sentence each; empty where there was none."""
+    said = []
+    search, finals = (exercise.steps.get(name, {}) for name in ("search", "finalists"))
+    brackets = int(search.get("planned", {}).get("brackets") or 0)
+    everything = 1 + int(math.log(int(search.get("max_epochs", 1)), int(search.get("factor", 3))) + 1e-9)
+    if 0 < brackets < everything:
+        said.append(
+            f"For a budget of {figures.duration(float(search['budget']))} the search ran {brackets} of Hyperband's "
+            f"{everything} brackets."
+        )
+    trials = {trial.trial_id: trial for trial in exercise.trials}
+    for trial_id in finals.get("planned", {}).get("left_out", ()):
+        known = trials.get(trial_id)
+        scored = f", {figures.metric(exercise.objective, exercise.search.score(known))} in the search," if known else ""
+        said.append(
+            f"Trial {trial_id}{scored} was no finalist: its retraining would not have fitted into the budget of "
+            f"{figures.duration(float(finals['budget']))}."
+        )
+    return said
 
 
 def not_tested(exercise: Results) -> list[str]:
