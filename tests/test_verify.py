@@ -2,7 +2,11 @@
 
 import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
+import textwrap
 
 import numpy as np
 import pytest
@@ -28,6 +32,29 @@ def results(done, tmp_path):
     shutil.copytree(done, tmp_path / "results")
     shutil.copy(done.parent / "search_small.py", tmp_path)
     return tmp_path / "results"
+
+
+def test_a_network_with_layers_of_the_lab_s_own_is_read_by_a_process_that_has_not_built_one(tmp_path):
+    made = """
+        import search.workers.runtime, keras
+        from search.lab.layers import RandomShift, SmoothedCrossentropy
+        layers = [RandomShift(2), keras.layers.Flatten(), keras.layers.Dense(10, "softmax")]
+        model = keras.Sequential([keras.Input((28, 28)), *layers])
+        model.compile("adamw", SmoothedCrossentropy(0.05), metrics=["accuracy"])
+        model.save("model.keras")
+    """
+    read = "from pathlib import Path; from search.lab import verify; print(type(verify._network(Path('model.keras')).layers[0]))"
+    for code in (textwrap.dedent(made), read):
+        out = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert out.returncode == 0, out.stderr
+    assert "RandomShift" in out.stdout
 
 
 def wrong(path):

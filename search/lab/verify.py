@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from search import files, provenance, results
-from search.errors import RequestError, WorkError
+from search.errors import RequestError, WorkError, first_line
 from search.lab import data
 from search.lab.reproduce import NOT_REPRODUCED, REPRODUCED, reproduce
 
@@ -85,7 +85,7 @@ def _answer(check: Callable[[Path], str], folder: Path) -> str:
     except (WorkError, RequestError) as error:
         return str(error)
     except results.UNREADABLE as error:
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {first_line(error)}"
 
 
 @contextmanager
@@ -221,9 +221,7 @@ def _figures(folder: Path) -> str:
 
 def _networks(folder: Path, images: str | None = None) -> str:
     """The saved networks on the test images, against the predictions that were kept."""
-    import search.workers.runtime  # noqa: F401, I001
-    import keras
-
+    import search.workers.runtime  # noqa: F401
     from search.lab.retrain import _outputs
 
     about = results.read_record(folder)
@@ -238,11 +236,21 @@ def _networks(folder: Path, images: str | None = None) -> str:
         if not np.array_equal(_classes(np.asarray(test.y)) if test.y.ndim > 1 else test.y, kept["label"]):
             wrong.append("the labels are not those of the test images")
         for name, file in (("tuned", "model.keras"), ("start", "start_model.keras")):
-            outputs = _outputs(keras.saving.load_model(folder / "retrain" / file), test.x)
+            outputs = _outputs(_network(folder / "retrain" / file), test.x)
             far = float(np.abs(outputs - kept[name][metrics[name]["handed_over"]]).max())
             if not far <= SAME_OUTPUT:
                 wrong.append(f"{file} answers otherwise than its predictions, by up to {far:.2g}")
     return "; ".join(wrong)
+
+
+def _network(path: Path) -> Any:
+    """A network that a retraining saved, with layers and losses of the lab's own."""
+    import search.workers.runtime  # noqa: I001
+    import keras
+
+    import search.lab.layers  # noqa: F401  (which registers them)
+
+    return keras.saving.load_model(path)
 
 
 def _report(folder: Path) -> str:
