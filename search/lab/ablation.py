@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,8 +9,9 @@ from typing import Any
 
 from search import files
 from search.errors import WorkError
+from search.lab import repeats
 from search.oracles import space as spaces
-from search.workers.base import Workers, run_all
+from search.workers.base import Workers
 from search.workers.trial import Job, Outcome
 
 ABLATING = 5  # sets their seeds apart from those of trials, retraining, sweeps and finalists
@@ -137,37 +137,31 @@ def ablate(
     Raises:
         WorkError: every training failed.
     """
-    jobs = [
-        Job(
-            name=f"step {i} of {len(steps)} ({', '.join(steps[i - 1]) if i else 'the starting model'}), seed {k}",
-            hyperparameters=dict(values),
-            seed=(seed, ABLATING, k),
-            epochs=epochs,
-            milestones=(epochs,),
-            xla_break_even=xla_break_even,
-            state=folder / "states" / f"{i}-{k}.npz",
-        )
-        for i, values in enumerate(path)
-        for k in range(seeds)
-    ]
-    outcomes = run_all(workers, jobs, watch)
-    if not any(outcome.completed for outcome in outcomes):
-        raise WorkError(f"ablation: every training failed; the first: {outcomes[0].message}")
+    names = (
+        f"step {i} of {len(steps)} ({', '.join(steps[i - 1]) if i else 'the starting model'})" for i in range(len(path))
+    )
+    outcomes = repeats.train(
+        list(zip(names, path, strict=True)),
+        workers,
+        folder,
+        kind=ABLATING,
+        epochs=epochs,
+        seeds=seeds,
+        seed=seed,
+        xla_break_even=xla_break_even,
+        watch=watch,
+    )
+    if not any(outcome.completed for each in outcomes for outcome in each):
+        raise WorkError(f"ablation: every training failed; the first: {outcomes[0][0].message}")
     rows = [
-        _row(step, values, outcomes[i * seeds : (i + 1) * seeds], objective)
-        for i, (step, values) in enumerate(zip(((), *steps), path, strict=True))
+        {
+            "step": list(step),
+            "hyperparameters": dict(values),
+            **repeats.scored(each, objective),
+            "message": next((outcome.message for outcome in each if not outcome.completed), ""),
+        }
+        for step, values, each in zip(((), *steps), path, outcomes, strict=True)
     ]
     content = {"format": 1, "objective": objective, "epochs": epochs, "seeds": seeds, "path": rows}
     files.write_json(folder / "ablation.json", files.seal(content))
     return content
-
-
-def _row(step: Step, values: Mapping[str, Any], outcomes: Sequence[Outcome], objective: str) -> dict[str, Any]:
-    scores = [outcome.final(objective) for outcome in outcomes]
-    return {
-        "step": list(step),
-        "hyperparameters": dict(values),
-        "parameters": max(outcome.parameters for outcome in outcomes),
-        "scores": [score if math.isfinite(score) else None for score in scores],
-        "message": next((outcome.message for outcome in outcomes if not outcome.completed), ""),
-    }

@@ -14,9 +14,10 @@ from numpy.typing import ArrayLike
 
 from search import files
 from search.errors import WorkError
+from search.lab import repeats
 from search.report import estimators
 from search.results import Search
-from search.workers.base import Workers, run_all
+from search.workers.base import Workers
 from search.workers.trial import Job, Outcome
 
 FINALISTS = 4  # sets their seeds apart from those of trials, retraining and sweeps
@@ -106,29 +107,24 @@ def compete(
     Raises:
         WorkError: every finalist failed in some seed.
     """
-    jobs = [
-        Job(
-            name=f"finalist {i + 1}, seed {k}",
-            hyperparameters=dict(finalist.hyperparameters),
-            seed=(seed, FINALISTS, k),
-            epochs=epochs,
-            milestones=(epochs,),
-            xla_break_even=xla_break_even,
-            state=folder / "states" / f"{i}-{k}.npz",
-        )
-        for i, finalist in enumerate(finalists)
-        for k in range(seeds)
-    ]
-    outcomes = run_all(workers, jobs, watch)
-    rows = [
-        _row(finalist, start, outcomes[i * seeds : (i + 1) * seeds], objective, epochs)
-        for i, finalist in enumerate(finalists)
-    ]
+    outcomes = repeats.train(
+        [(f"finalist {i}", finalist.hyperparameters) for i, finalist in enumerate(finalists, 1)],
+        workers,
+        folder,
+        kind=FINALISTS,
+        epochs=epochs,
+        seeds=seeds,
+        seed=seed,
+        xla_break_even=xla_break_even,
+        watch=watch,
+    )
+    rows = [_row(one, start, each, objective, epochs) for one, each in zip(finalists, outcomes, strict=True)]
     scores = np.array([row["scores"] for row in rows], float)  # None becomes NaN
     try:
         won, level = winner(scores if maximise else -scores, [row["parameters"] for row in rows])
     except ValueError as error:
-        raise WorkError(f"{error}; the first: {next(o.message for o in outcomes if not o.completed)}") from None
+        first = next(outcome.message for each in outcomes for outcome in each if not outcome.completed)
+        raise WorkError(f"{error}; the first: {first}") from None
     content = {
         "format": 1,
         "objective": objective,
@@ -147,12 +143,10 @@ def _row(
 ) -> dict[str, Any]:
     # of a training that was interrupted, only a part of the seconds is known
     timed = [sum(outcome.epoch_seconds) for outcome in outcomes if len(outcome.epoch_seconds) == epochs]
-    scores = [outcome.final(objective) for outcome in outcomes]
     return {
         "trial_id": finalist.trial_id,
         "start": finalist.hyperparameters == start,
         "hyperparameters": dict(finalist.hyperparameters),
-        "parameters": max(outcome.parameters for outcome in outcomes),
         "seconds": round(float(np.median(timed)), 3) if timed else None,
-        "scores": [score if math.isfinite(score) else None for score in scores],
+        **repeats.scored(outcomes, objective),
     }
