@@ -23,6 +23,7 @@ from search.report.progress import Progress
 
 if TYPE_CHECKING:
     from search.lab.forecast import Forecast
+    from search.workers.base import Workers
 
 
 def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> None:
@@ -49,7 +50,7 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
     settings |= planning.planned_before(session, "search")
     if earlier is not None:
         _refuse_changes(session, earlier["settings"], settings)
-    complete = earlier is not None and earlier["complete"] and _readable(session, *_written(session))
+    complete = earlier is not None and earlier["complete"] and _readable(session, *session.searched)
     if complete and earlier["source"] == provenance.source_sha256(session.script):
         _say_complete(session, earlier)
         return
@@ -100,14 +101,9 @@ def finalists(session: Session, *, count: int, seeds: int) -> None:
         return
     from search.lab import finalists as finals
 
-    workers = session.start_workers()
-    _, start, space = session.start()
-    wrong = spaces.misfit(space, best)
-    if wrong:
-        raise RequestError(
-            f"{session.folder / 'best.json'} is of another space: its {wrong}; search again with --fresh"
-        )
-    fitting = planning.finalists(session, found.search, start, count, seeds, epochs, _xla_break_even(session))
+    workers, start, _ = _ready(session, best)
+    xla_break_even = _xla_break_even(session)
+    fitting = planning.finalists(session, found.search, start, count, seeds, epochs, xla_break_even)
     if fitting is None:
         return
     candidates, seeds, plan = fitting
@@ -120,7 +116,7 @@ def finalists(session: Session, *, count: int, seeds: int) -> None:
     earlier = _keep_earlier(session, "finalists", settings, path.parent)
     facts = {**settings, "settings": settings, "request": request, "earlier": earlier, **planning.plan(session, **plan)}
     trained = [candidate.hyperparameters for candidate in candidates] * seeds
-    forecast = planning.forecast(session, trained, epochs, _xla_break_even(session))
+    forecast = planning.forecast(session, trained, epochs, xla_break_even)
     session.say(
         f"Finalists: the {len(candidates) - 1} best configurations and the starting model, {epochs} epochs, "
         f"{seeds} fresh {'seeds' if seeds > 1 else 'seed'} each; {forecast.about()}."
@@ -136,7 +132,7 @@ def finalists(session: Session, *, count: int, seeds: int) -> None:
             epochs=epochs,
             seeds=seeds,
             seed=session.seed,
-            xla_break_even=_xla_break_even(session),
+            xla_break_even=xla_break_even,
             watch=watch,
         )
     _take_winner(session)
@@ -215,13 +211,7 @@ def retrain(session: Session, *, epochs: int, seeds: int, again: bool = False) -
         return
     session.refuse_second_reading(settings, again)
     earlier = _keep_earlier(session, "retrain", settings, folder)
-    workers = session.start_workers()
-    _, start, space = session.start()
-    wrong = spaces.misfit(space, best)
-    if wrong:
-        raise RequestError(
-            f"{session.folder / 'best.json'} is of another space: its {wrong}; search again with --fresh"
-        )
+    workers, start, _ = _ready(session, best)
     from search.lab import retrain as retraining
 
     models = {"tuned": best, "start": start}
@@ -354,13 +344,7 @@ def ablation(session: Session, *, epochs: int, seeds: int) -> None:
         return
     from search.lab import ablation as ablating
 
-    workers = session.start_workers()
-    _, start, space = session.start()
-    wrong = spaces.misfit(space, best)
-    if wrong:
-        raise RequestError(
-            f"{session.folder / 'best.json'} is of another space: its {wrong}; search again with --fresh"
-        )
+    workers, start, space = _ready(session, best)
     steps = ablating.steps_between(space, start, best, session.exercise.retuned, session.weights)
     if not steps:
         session.say("Ablation: the best configuration is the starting model; there is no step to take.")
@@ -444,6 +428,22 @@ def _report_made_of(session: Session) -> str:
     found = (path for pattern in patterns for path in session.folder.glob(pattern))
     paths = sorted(path for path in found if path.is_file() and not path.name.startswith("."))
     return json.dumps({"code": provenance.source_sha256(session.script), **files.digests(session.folder, *paths)})
+
+
+def _ready(session: Session, best: Mapping[str, Any]) -> tuple[Workers, dict[str, Any], Any]:
+    """The workers, the starting model's values and the space, which has to be the best configuration's too.
+
+    Raises:
+        RequestError: it is of another space.
+    """
+    workers = session.start_workers()
+    _, start, space = session.start()
+    wrong = spaces.misfit(space, best)
+    if wrong:
+        raise RequestError(
+            f"{session.folder / 'best.json'} is of another space: its {wrong}; search again with --fresh"
+        )
+    return workers, start, space
 
 
 def _xla_break_even(session: Session) -> float | None:
@@ -590,7 +590,3 @@ def _training(
         yield printing.watch(progress, forecast.ended)
     ended = {"files": files.digests(session.folder, *written), "seconds": round(time.monotonic() - began, 2)}
     session.record(step, {**collected, **facts, **ended, "complete": True}, start)
-
-
-def _written(session: Session) -> tuple[Path, Path]:
-    return session.folder / "trials.csv", session.folder / "best.json"

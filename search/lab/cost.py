@@ -40,10 +40,6 @@ ALIKE, USUAL = 0.1, 0.01
 SHORTEST = 0.05  # seconds; of a shorter training the error says little
 OF_EPOCHS = np.array([kind not in ("trainings", "compilings") for kind in RATES], float)
 PROBES = 9
-WHILE_TRAINING = {
-    "products": 1.0,
-    "convolutions": 1.0,
-}  # what a product in a training takes, in those that are measured alone
 MOST_BUILT = 60  # models that are built to foresee a rung: building one takes some hundredths of a second
 
 
@@ -209,9 +205,8 @@ def measure(
     cost, asks = CostModel(), asked(model, images, batch_size)
     probe(cost)
     for job, outcome in zip(jobs, (graph, *others), strict=True):
-        if _is_whole(
-            outcome, job
-        ):  # an epoch alone: the first training of a worker takes more beside its epochs than others
+        if _is_whole(outcome, job):
+            # An epoch alone: the first training of a worker takes more beside its epochs than others.
             cost.learn(work(asks, 1, 2, (2,), job.xla_break_even or 0.0) * OF_EPOCHS, min(outcome.epoch_seconds[1:]))
     if break_even is None:
         break_even = xla.XLA_BREAK_EVEN
@@ -254,7 +249,7 @@ def probe(cost: CostModel) -> None:
             began = time.perf_counter()
             once().numpy()
             seconds.append(time.perf_counter() - began)
-        alone = np.array([multiply_adds * WHILE_TRAINING[kind] if kind == asked else 0.0 for asked in RATES])
+        alone = np.array([multiply_adds if kind == asked else 0.0 for asked in RATES], float)
         cost.learn(alone, float(np.median(seconds)))
 
 

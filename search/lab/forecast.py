@@ -48,11 +48,10 @@ class SearchForecast:
 
     def ended(self, trial: Any) -> None:
         """Learns from a trial that was trained just now."""
-        asked = self._asked_of(own_values(trial.hyperparameters.values))
-        if asked is not None and trial.status == "COMPLETED":
-            self.cost.learn(
-                self._work(asked, rung_of(trial, self.oracle.rungs)), trial.metrics.get_last_value("seconds")
-            )
+        model = self._model_of(trial)
+        if model is not None and trial.status == "COMPLETED":
+            work = self._work(model, rung_of(trial, self.oracle.rungs))
+            self.cost.learn(work, trial.metrics.get_last_value("seconds"))
 
     def left(self) -> float:
         """Seconds from now on, the trials under way counted whole."""
@@ -72,7 +71,7 @@ class SearchForecast:
 
     def _left_in(self, rung: Rung) -> float:
         trials = self._trials(rung.bracket, rung.round)
-        running = [self._asked_of(own_values(one.hyperparameters.values)) for one in trials if one.status not in ENDED]
+        running = [self._model_of(trial) for trial in trials if trial.status not in ENDED]
         begun = self._seconds(running, len(running), rung)
         return begun + self._waiting(rung, len(trials))
 
@@ -88,7 +87,7 @@ class SearchForecast:
         if below and all(trial.status in ENDED for trial in below):
             completed = [trial for trial in below if trial.status == "COMPLETED"]
             best = self.oracle.ranked(completed)[asked : rung.trials]
-            return [self._asked_of(own_values(trial.hyperparameters.values)) for trial in best]
+            return [self._model_of(trial) for trial in best]
         dearest_last = sorted(first, key=lambda model: self._seconds([model], 1, rung))
         return dearest_last[len(first) // 2 :]
 
@@ -96,6 +95,9 @@ class SearchForecast:
         """What so many trials of the rung take, of which the models are typical."""
         each = [self.cost.seconds(self._work(model, rung)) for model in models if model is not None]
         return float(trials * np.mean(each)) if each else 0.0
+
+    def _model_of(self, trial: Any) -> Asked | None:
+        return self._asked_of(own_values(trial.hyperparameters.values))
 
     def _trials(self, bracket: int, round: int) -> list[Any]:
         rungs = ((trial, rung_of(trial, self.oracle.rungs)) for trial in self.oracle.trials.values())

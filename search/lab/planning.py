@@ -72,7 +72,6 @@ def forecast(
     """
     from search.lab.cost import CostModel
     from search.lab.forecast import Forecast
-    from search.lab.searching import asker
     from search.training.xla import XLA_BREAK_EVEN
 
     learned = session.run()["steps"].get("search", {}).get("cost")
@@ -80,7 +79,7 @@ def forecast(
         cost = CostModel(learned)
     break_even = XLA_BREAK_EVEN if xla_break_even is None else xla_break_even
     size = session.start_workers().size
-    return Forecast(cost, asker(session), trained, epochs=epochs, break_even=break_even, size=size)
+    return Forecast(cost, session.asked_of, trained, epochs=epochs, break_even=break_even, size=size)
 
 
 def planned_before(session: Session, step: str) -> dict[str, Any]:

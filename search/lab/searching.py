@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import keras_tuner
@@ -19,7 +17,6 @@ from search.oracles import hyperband, random_search
 from search.oracles.base import ENDED
 from search.report import figures
 from search.report.progress import Progress
-from search.workers.trial import build
 
 FEWEST_EPOCHS, FEWEST_TRIALS = 3, 4  # of what a budget makes smaller: fewer are no search
 
@@ -51,25 +48,6 @@ def oracle_of(name: str, objective: keras_tuner.Objective, space: Any, settings:
     return oracle
 
 
-def asker(session: Session) -> Callable[[Mapping[str, Any]], cost.Asked | None]:
-    """What says of a configuration what an epoch of its model asks; None of one that cannot be built."""
-    images = len(session.source.images) - session.source.validation_images
-    hypermodel = session.hypermodel()
-    known: dict[str, cost.Asked | None] = {}
-
-    def asked_of(values: Mapping[str, Any]) -> cost.Asked | None:
-        key = json.dumps(values, sort_keys=True, default=str)
-        if key not in known:
-            try:
-                _, model = build(hypermodel, values, (session.seed,))
-                known[key] = cost.asked(model, images, values.get("batch_size", 32))
-            except (Exception, SystemExit):  # whatever the exercise's own code raises: its trial will say so
-                known[key] = None
-        return known[key]
-
-    return asked_of
-
-
 def smaller(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What a search, and smaller ones, are planned with, largest first.
 
@@ -80,8 +58,8 @@ def smaller(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
         return [{"trials": trials} for trials in _thirds(settings["trials"], FEWEST_TRIALS)]
     plans: list[dict[str, Any]] = []
     for epochs in _thirds(settings["max_epochs"], FEWEST_EPOCHS):
-        s_max = int(math.log(epochs, hyperband.FACTOR) + 1e-9)
-        plans += [{"max_epochs": epochs, "brackets": brackets} for brackets in range(s_max + 1, 0, -1)]
+        everything = len(_thirds(epochs, 1))
+        plans += [{"max_epochs": epochs, "brackets": brackets} for brackets in range(everything, 0, -1)]
     return plans
 
 
@@ -129,31 +107,32 @@ class Run:
         Raises:
             RequestError: the smallest search does not fit into the budget.
         """
-        session, asked_of = self._session, asker(self._session)
+        session = self._session
 
         def foresee() -> None:
             for _, configurations in self._oracle.foreseen():
                 for values in configurations[: cost.MOST_BUILT]:
-                    asked_of(values)
+                    session.asked_of(values)
 
         epochs = self._settings["max_epochs"]
         measured = cost.measure(session, self._workers, model, self._start, epochs, xla_break_even, foresee)
 
-        def forecast(settings: Mapping[str, Any]) -> SearchForecast:
-            oracle = self._oracle_of(settings)
-            return SearchForecast(oracle, measured.model, asked_of, measured.xla_break_even, self._workers.size)
+        def forecast(oracle: Any) -> SearchForecast:
+            return SearchForecast(oracle, measured.model, session.asked_of, measured.xla_break_even, self._workers.size)
 
         planned = planning.planned_before(session, "search")
-        if session.budget is not None and not (planned or self.known):
-            plans = smaller(self._settings)
+        if session.budget is None or planned or self.known:
+            self._forecast = forecast(self._oracle)
+        else:
             left = session.budget.left("search")
-            fits = (plan for plan in plans if forecast({**self._settings, **plan}).left() <= left)
-            planned = next(fits, {})
-            if not planned:
-                self._refuse(forecast({**self._settings, **plans[-1]}).left(), left)
-            self._settings = {**self._settings, **planned}
-        self._forecast = forecast(self._settings)
-        self._oracle = self._forecast.oracle
+            for planned in smaller(self._settings):
+                settings = {**self._settings, **planned}
+                self._forecast = forecast(self._oracle_of(settings))
+                if self._forecast.left() <= left:
+                    break
+            else:
+                self._refuse(self._forecast.left(), left)
+            self._settings, self._oracle = settings, self._forecast.oracle
         self._facts = self._described(self._forecast.left(), measured) | planning.plan(session, **planned)
         tuner, seconds, size = self._settings["tuner"], self._forecast.left(), self._workers.size
         printing.print_plan(session, tuner, self._oracle.rungs, seconds, size, measured.epoch)
@@ -235,10 +214,10 @@ class Run:
         self._progress.advance(printing.event(event.trial, best), printing.best_line(best))
 
     def _record(self, complete: bool) -> None:
-        written = (self._session.folder / name for name in ("trials.csv", "best.json"))
-        sealed = {"files": files.digests(self._session.folder, *written)} if complete else {}
+        session = self._session
+        sealed = {"files": files.digests(session.folder, *session.searched)} if complete else {}
         facts = {**self._facts, **self._tally(), **sealed, "complete": complete, "cost": self._forecast.cost.factors}
-        self._session.record("search", facts, self._start)
+        session.record("search", facts, self._start)
 
     def _tally(self) -> dict[str, Any]:
         rungs = self._oracle.rungs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import json
 import math
 import os
@@ -24,6 +25,7 @@ from search.lab.exercise import Exercise
 from search.oracles import space as spaces
 
 if TYPE_CHECKING:
+    from search.lab.cost import Asked
     from search.lab.planning import Rest
     from search.workers.base import Workers
     from search.workers.trial import Problem
@@ -58,6 +60,12 @@ class Session:
         self.source: data.Source
         self._classes: tuple[str, ...] = ()  # known once the model is built; before that the record has them
         self._workers: Workers | None = None
+        self._asked: dict[str, Asked | None] = {}  # by the values: building a model takes some hundredths of a second
+
+    @property
+    def searched(self) -> tuple[Path, Path]:
+        """What a search leaves beside its trials."""
+        return self.folder / "trials.csv", self.folder / "best.json"
 
     @contextlib.contextmanager
     def held(self, fresh: bool = False) -> Iterator[None]:
@@ -158,13 +166,36 @@ class Session:
 
     def weights(self, values: Mapping[str, Any]) -> int:
         """How many trainable weights the exercise's model has with these values, -1 where it cannot be built."""
+        model = self._built(values)
+        return -1 if model is None else sum(math.prod(weight.shape) for weight in model.trainable_weights)
+
+    def asked_of(self, values: Mapping[str, Any]) -> Asked | None:
+        """What an epoch of the exercise's model asks with these values; None where it cannot be built."""
+        from search.lab.cost import asked
+
+        key = json.dumps(values, sort_keys=True, default=str)
+        if key not in self._asked:
+            model, images = self._built(values), len(self.source.images) - self.source.validation_images
+            self._asked[key] = None
+            if model is not None:
+                with contextlib.suppress(Exception):  # whatever a model of the exercise's own is like
+                    self._asked[key] = asked(model, images, values.get("batch_size", 32))
+        return self._asked[key]
+
+    def _built(self, values: Mapping[str, Any]) -> Any:
+        """The exercise's model with these values; None where it cannot be built: its training will say so."""
+        hypermodel = self._foreseeing
         from search.workers.trial import build
 
         try:
-            _, model = build(self.hypermodel(), values, (self.seed,))
-        except (Exception, SystemExit):  # whatever the exercise's own code raises: its training will say so
-            return -1
-        return sum(math.prod(weight.shape) for weight in model.trainable_weights)
+            return build(hypermodel, values, (self.seed,))[1]
+        except (Exception, SystemExit):  # whatever the exercise's own code raises
+            return None
+
+    @functools.cached_property
+    def _foreseeing(self) -> Any:
+        """The exercise's hypermodel for models that are counted and not trained."""
+        return self.hypermodel()
 
     def hypermodel(self) -> Any:
         """One of the exercise's own.

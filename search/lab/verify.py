@@ -135,10 +135,8 @@ def _search(folder: Path) -> str:
     about = results.read_record(folder)
     step = about.steps["search"]
     settings = step["settings"]
-    state = files.read_json(folder / "search" / "oracle.json")
     objective = keras_tuner.Objective(about.objective, "max" if about.maximise else "min")
-    space = keras_tuner.HyperParameters.from_config(state["hyperparameters"])
-    oracle = searching.oracle_of(about.name, objective, space, settings)
+    oracle = searching.oracle_of(about.name, objective, _space(folder), settings)
     damage: list[str] = []
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch, folder.name)
@@ -156,6 +154,15 @@ def _search(folder: Path) -> str:
     if not damage and len(oracle.trials) != len(known):
         damage.append(f"{len(known)} trials are on record and {len(oracle.trials)} are asked for")
     return "; ".join(damage)
+
+
+def _space(folder: Path) -> Any:
+    """The space of the search, as KerasTuner's ``HyperParameters``."""
+    import search.workers.runtime  # noqa: F401, I001
+    import keras_tuner
+
+    state = files.read_json(folder / "search" / "oracle.json")
+    return keras_tuner.HyperParameters.from_config(state["hyperparameters"])
 
 
 def _finalists(folder: Path) -> str:
@@ -176,9 +183,7 @@ def _finalists(folder: Path) -> str:
 
 def _ablation(folder: Path) -> str:
     """The configurations of the path made again from its ends, its steps and the space."""
-    import search.workers.runtime  # noqa: F401, I001
-    import keras_tuner
-
+    import search.workers.runtime  # noqa: F401
     from search.lab.ablation import along
 
     exercise = results.read_exercise(folder)
@@ -186,9 +191,7 @@ def _ablation(folder: Path) -> str:
     if found is None:
         return ""
     asked = exercise.steps["ablation"]["settings"]
-    state = files.read_json(folder / "search" / "oracle.json")
-    space = keras_tuner.HyperParameters.from_config(state["hyperparameters"])
-    now = along(space, asked["start"], asked["best"], asked["steps"])
+    now = along(_space(folder), asked["start"], asked["best"], asked["steps"])
     wrong = (
         [] if len(now) == len(found.path) else [f"{len(found.path) - 1} steps are told, {len(now) - 1} were asked for"]
     )

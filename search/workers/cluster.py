@@ -107,9 +107,8 @@ class RayWorkers:
             outcome, left = reply.result()
             if outcome is not None and outcome.completed and outcome.message:
                 files.set_aside(job.state)  # it was damaged
-            for name in sorted(
-                left, key=lambda name: name == job.state.name
-            ):  # the state last: it says what was trained
+            # The state last: it says what was trained.
+            for name in sorted(left, key=lambda name: name == job.state.name):
                 files.write_bytes(job.state.parent / name, left[name])
             result: Outcome | BaseException = outcome or WorkerLost("it overran its time limit")
         except failures.RayTaskError as error:
