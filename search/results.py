@@ -432,6 +432,13 @@ def _json(path: Path) -> dict[str, Any]:
     return content
 
 
+def _sealed(path: Path) -> dict[str, Any]:
+    content = _json(path)
+    if not files.is_sealed(content):
+        raise ValueError("its checksum does not fit")
+    return content
+
+
 def _figure(entry: Any) -> float:
     """A number that may have been written as nothing, null or NaN."""
     return math.nan if entry is None or entry == "" else float(entry)
@@ -506,9 +513,7 @@ def _finalists(exercise: Results) -> Finalists | None:
     if not path.exists() and not exercise.steps.get("finalists", {}).get("complete", False):
         return None
     with reading(path, "the figures of the finalists", f"run '{exercise.command('finalists')}' again"):
-        content = _json(path)
-        if not files.is_sealed(content):
-            raise ValueError("its checksum does not fit")
+        content = _sealed(path)
         rows = [
             Finalist(
                 trial_id=str(row["trial_id"]),
@@ -531,9 +536,7 @@ def _ablation(exercise: Results) -> Ablation | None:
     if not path.exists() and not exercise.steps.get("ablation", {}).get("complete", False):
         return None
     with reading(path, "the figures of each step", f"run '{exercise.command('ablation')}' again"):
-        content = _json(path)
-        if not files.is_sealed(content):
-            raise ValueError("its checksum does not fit")
+        content = _sealed(path)
         rows = [
             Ablated(
                 step=[str(name) for name in row["step"]],

@@ -100,7 +100,7 @@ def print_ablation(exercise: results.Results, console: Console) -> None:
         if effect is not None:
             difference = figures.change(found.objective, effect.value)
             if math.isfinite(effect.low):
-                interval = " to ".join(figures.change(found.objective, end) for end in (effect.low, effect.high))
+                interval = figures.change_interval(found.objective, effect.low, effect.high)
         name = sentences.step_of(found, i) if i else "the starting model"
         failed = "" if math.isfinite(mean) else " (a training failed)"
         weights = figures.count(one.parameters) if one.parameters else "-"

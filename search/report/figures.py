@@ -39,6 +39,11 @@ def change(name: str, figure: float) -> str:
     return f"{100 * figure:+.2f}" if is_share(name) else f"{figure:+.4f}"
 
 
+def change_interval(name: str, low: float, high: float) -> str:
+    """Both ends of a difference's interval, as :func:`change` writes them."""
+    return f"{change(name, low)} to {change(name, high)}"
+
+
 def is_share(name: str) -> bool:
     """Whether the metric called `name` is a share: its differences are percentage points."""
     return any(share in name for share in SHARES)

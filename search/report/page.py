@@ -341,7 +341,7 @@ def _ablation_view(found: Ablation | None, exercise: Results) -> dict[str, Any] 
                 "difference": figures.ABSENT if effect is None else figures.change(found.objective, effect.value),
                 "interval": ""
                 if effect is None or not math.isfinite(effect.low)
-                else " to ".join(figures.change(found.objective, end) for end in (effect.low, effect.high)),
+                else figures.change_interval(found.objective, effect.low, effect.high),
                 "told": effect is not None and sentences.leaves_out_zero(effect),
                 "parameters": figures.count(one.parameters) if one.parameters else figures.ABSENT,
             }

@@ -510,8 +510,8 @@ def leaves_out_zero(effect: Interval) -> bool:
 
 
 def _effect(found: Ablation, effect: Interval) -> str:
-    value, low, high = (figures.change(found.objective, end) for end in (effect.value, effect.low, effect.high))
-    return f"{value}, {low} to {high}"
+    interval = figures.change_interval(found.objective, effect.low, effect.high)
+    return f"{figures.change(found.objective, effect.value)}, {interval}"
 
 
 def _lost(found: Ablation, i: int) -> str:
@@ -542,7 +542,7 @@ def left_out(exercise: Results) -> list[str]:
     said = []
     search, finals = (exercise.steps.get(name, {}) for name in ("search", "finalists"))
     brackets = int(search.get("planned", {}).get("brackets") or 0)
-    everything = 1 + int(math.log(int(search.get("max_epochs", 1)), int(search.get("factor", 3))) + 1e-9)
+    everything = 1 + max((trial.bracket or 0 for trial in exercise.trials), default=0)  # the largest s is always run
     if 0 < brackets < everything:
         said.append(
             f"For a budget of {figures.duration(float(search['budget']))} the search ran {brackets} of Hyperband's "
