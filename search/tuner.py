@@ -34,7 +34,7 @@ from search.oracles.grid_search import GridSearchOracle
 from search.oracles.hyperband import HyperbandOracle
 from search.oracles.random_search import RandomSearchOracle
 from search.report.progress import Progress
-from search.workers import threads
+from search.workers import settings, threads
 from search.workers.base import Unpicklable, Workers, cores
 from search.workers.in_process import InProcess
 from search.workers.trial import Job, Outcome, Problem, isolated, renumber
@@ -43,6 +43,7 @@ if keras.backend.backend() == "tensorflow":
     threads.one_for_arithmetic()
 
 HOOKS = ("on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_end")
+STEPS = ("fit", "evaluate", "train_step", "test_step", "make_train_function", "make_test_function")
 NOT_THE_USERS = ("builtins", "numpy", "tensorflow", "keras", "pandas", "scipy")  # where the classes of plain data are
 OWN = (  # methods whose override is the user's code, which may keep something in Python from one trial to the next
     *HOOKS,
@@ -98,6 +99,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         self._fresh: Any = None  # the oracle before anything was reloaded
         self._running: tuple[Problem, Job, Callable[[], bool]] | None = None
         self._records: list[training.Record] = []
+        self._own_steps = ""  # of the model that build made last
         if self._stock is None or self._own_oracle is None:
             super().__init__(*args, **kwargs)
             self._need_hypermodel()
@@ -311,6 +313,8 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         if asked is None and own and cores() > 1:
             self._say(f"Trials run in this process, since {own} is code of yours; workers=N runs them in N processes.")
         count = (0 if own else _default_workers()) if asked is None else asked
+        if count and (method := settings.replaced()):
+            self._say(f"{method} of Keras is replaced in this process, and not in the {count} where trials run.")
         if isinstance(self.oracle, SeededOracle):
             self.oracle.first_alone = self._may_declare_late()
         if count:
@@ -345,7 +349,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         for part in keras.tree.flatten((problem.args, data)):
             if type(part).__module__.split(".")[0] not in NOT_THE_USERS:
                 return f"the data's {type(part).__name__}"
-        return ""
+        return self._own_steps or settings.replaced()
 
     def _fits_itself(self) -> bool:
         return self.hypermodel is not None and not _is_known(type(self.hypermodel).fit)
@@ -437,6 +441,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         size = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) if model.built else 0
         if self.max_model_size and size > self.max_model_size:
             raise FailedTrialError(f"Oversized model: {size} parameters. Skip model.")
+        self._own_steps = _own_steps(model)
         return model
 
     def _populate_initial_space(self) -> None:
@@ -719,6 +724,16 @@ def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(keras_tuner.tuners, name)
+
+
+def _own_steps(model: keras.Model) -> str:
+    """What of the user's runs in the model's training, step by step; empty where all of it is Keras's."""
+    if getattr(model, "run_eagerly", False):
+        return "the model, compiled with run_eagerly,"
+    for name in STEPS:
+        if not getattr(getattr(model, name), "__module__", "").startswith(("keras.", "search.")):
+            return f"{type(model).__name__}.{name}"
+    return ""
 
 
 def _is_known(function: Any) -> bool:

@@ -154,6 +154,11 @@ def layers(model: keras.Model) -> list[keras.Layer]:
     return list(model._flatten_layers(include_self=False))
 
 
+def producers(layer: keras.Layer) -> list[Any]:
+    """What makes the layer's inputs in functional models, operation by operation; none for a layer that is in none."""
+    return [tensor._keras_history.operation for node in layer._inbound_nodes for tensor in node.input_tensors]
+
+
 def losses(model: keras.Model) -> list[keras.losses.Loss]:
     """The losses that the model was compiled with, one an output, once it has been trained or evaluated; else none."""
     return [part.loss for part in getattr(model._compile_loss, "_flat_losses", None) or ()]

@@ -279,12 +279,14 @@ class _Training:
         return logs
 
     def _test(self, examples: Examples) -> dict[str, Any]:
-        if self.programs is not None:
+        if self.programs is not None and not self.model.stop_evaluating:
             try:
                 return self.programs.evaluate(examples)
             except NotCompiled as reason:
                 self._go_by_steps(str(reason))
         rows = examples.n if examples.steps is None else min(examples.n, examples.steps * examples.batch_size)
+        if self.model.stop_evaluating:  # asked for before the first call of a step, Keras stops after it
+            rows = min(rows, examples.batch_size)
         return by_steps(self.model, "test", examples, np.arange(rows, dtype=np.int32))
 
     def _follow(self, epoch: int, logs: dict[str, Any], seconds: float) -> None:
@@ -299,7 +301,7 @@ class _Training:
         record.history.clear()
         record.history.update({name: list(values) for name, values in self._earlier.items()})
         for name, values in self.model.history.history.items():
-            record.history.setdefault(name, []).extend(map(float, values[self._before.get(name, 0) :]))
+            record.history.setdefault(name, []).extend(map(_mean, values[self._before.get(name, 0) :]))
         _note(following, self.model)
         last = epoch + 1 >= self.epochs or self.model.stop_training
         stop = not last and following.plan.stopping()
@@ -423,6 +425,11 @@ def _number(value: Any) -> Any:
     if isinstance(value, (tf.Tensor, np.ndarray, np.generic)):
         return float(value) if np.ndim(value) == 0 else value
     return value
+
+
+def _mean(value: Any) -> float:
+    """What a record keeps of a metric's value, as KerasTuner averages it: of a vector, one a class say, the mean."""
+    return float(np.mean(value))
 
 
 def _require_finite(logs: dict[str, Any], epoch: int) -> None:
@@ -589,7 +596,7 @@ class _Follower(keras.callbacks.Callback):  # type: ignore[misc]
         record = self.following.record
         record.epoch_seconds.append(time.monotonic() - self.began)
         for metric, value in logs.items():
-            record.history.setdefault(metric, []).append(float(value))
+            record.history.setdefault(metric, []).append(_mean(value))
         _note(self.following, self.model)
         if epoch + 1 < self.params["epochs"] and not self.model.stop_training and self.following.plan.stopping():
             raise Stopped

@@ -17,7 +17,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from search.errors import first_line
-from search.training import _tensorflow, xla
+from search.training import _tensorflow, fused, xla
 from search.training.data import Examples, NotCompiled, examples
 from search.training.fingerprint import Fingerprint, fingerprint
 
@@ -236,7 +236,7 @@ class Programs:
         if self.found.key is None:
             return program.names
         if not self.metric_names:  # the program may be another model's, whose metrics Keras numbered otherwise
-            self.metric_names = tuple(self.model.get_metrics_result())
+            self.metric_names = tuple(flat(self.model.get_metrics_result()))
         return self.metric_names
 
     def _program(
@@ -368,6 +368,14 @@ def create_variables(model: keras.Model, data: Examples) -> None:
     _create_variables(model, data)
 
 
+def flat(logs: dict[str, Any]) -> dict[str, Any]:
+    """The logs as Keras shows them: what a metric returns as a dictionary stands among the others, under its own names."""
+    result: dict[str, Any] = {}
+    for name, value in logs.items():
+        result.update(flat(value) if isinstance(value, dict) else {name: value})
+    return result
+
+
 def by_steps(model: keras.Model, kind: str, data: Examples, order: NDArray[np.int32]) -> dict[str, Any]:
     """An epoch's logs by Keras's own function of one step, for ``"train"`` or ``"test"``."""
     getattr(model, f"make_{kind}_function")()
@@ -376,7 +384,7 @@ def by_steps(model: keras.Model, kind: str, data: Examples, order: NDArray[np.in
     for start in range(0, len(order), data.batch_size):
         rows = order[start : start + data.batch_size]
         logs = step(iter([data.batch(*(tf.gather(tensor, rows) for tensor in data.tensors))]))
-    return dict(_tensorflow.metrics_or_logs(model, logs))
+    return flat(_tensorflow.metrics_or_logs(model, logs))
 
 
 @contextlib.contextmanager
@@ -408,7 +416,7 @@ def _create_variables(model: keras.Model, data: Examples, kinds: Sequence[str] =
         For ``"train"`` and ``"test"`` the specifications of what a step of the user's own returns, where that is not the
         model's metrics; nothing for Keras's steps.
     """
-    if all(_is_keras_step(model, f"{kind}_step") for kind in kinds):
+    if all(_is_keras_step(model, name) for name in (*(f"{kind}_step" for kind in kinds), "compute_metrics")):
         if not (model.built and _tensorflow.losses(model) and all(metric.variables for metric in model.metrics)):
             if not model.built:
                 _build(model, data)
@@ -489,7 +497,9 @@ def _train_whole_batches(
 
 
 def _step(model: keras.Model, data: Examples, indices: tf.Tensor, tensors: Sequence[tf.Tensor]) -> Any:
-    return model.train_step(data.batch(*(tf.gather(tensor, indices) for tensor in tensors)))
+    batch = data.batch(*(tf.gather(tensor, indices) for tensor in tensors))
+    with fused.batch_normalization(model):
+        return model.train_step(batch)
 
 
 def _evaluate(
@@ -517,7 +527,7 @@ def _cast(value: Any, spec: Any) -> tf.Tensor:
 
 def _results(model: keras.Model, own: Any, names: list[str], logs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     """The metrics' values, or what the last step returned; their names go into ``names``."""
-    results = model.get_metrics_result() if own is None else dict(zip(own, logs, strict=True))
+    results = flat(model.get_metrics_result()) if own is None else dict(zip(own, logs, strict=True))
     names[:] = results
     return [tf.convert_to_tensor(value) for value in results.values()]
 

@@ -14,13 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
-
 from search import files, provenance
 from search.errors import RequestError, WorkError, first_line
 from search.training import Stopped
-from search.workers import trial
-from search.workers.base import MAX_RETRIES, Unpicklable, WorkerLost
+from search.workers import sending, trial
+from search.workers.base import MAX_RETRIES, WorkerLost
 from search.workers.trial import Job, Outcome, Problem
 
 SECONDS_TO_ANSWER = 5.0  # for a cluster to greet back
@@ -72,11 +70,7 @@ class RayWorkers:
 
     def begin(self, problem: Problem) -> None:
         """See :class:`search.workers.base.Workers`; sends the problem out."""
-        try:
-            content = cloudpickle.dumps(problem)
-        except Exception as error:  # pickle raises nearly anything
-            raise Unpicklable(f"the problem cannot be pickled ({first_line(error)})") from None
-        self._parcel = self._ray.put(Parcel(content, _versions()))
+        self._parcel = self._ray.put(Parcel(sending.pack(problem), _versions()))
 
     def submit(self, job: Job) -> Future[Outcome]:
         """See :class:`search.workers.base.Workers`; what the job leaves is written before the future completes.
@@ -204,7 +198,7 @@ def _problem(parcel: Parcel) -> Problem:
             raise WorkError(
                 f"node {os.uname().nodename} has {versions}; the driver has {parcel.versions}; install the same on every node"
             )
-        _received = parcel.problem, cloudpickle.loads(parcel.problem)
+        _received = parcel.problem, sending.unpack(parcel.problem)
     return _received[1]
 
 

@@ -1,10 +1,18 @@
-"""A problem on its way to worker processes: functions and classes of a script by value, large arrays mapped, not copied."""
+"""A problem on its way to worker processes: the user's code as it is now, not as its files have it, and the settings.
+
+Large arrays are mapped, not copied.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import shutil
+import site
 import sys
+import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +21,7 @@ import numpy as np
 
 from search import files
 from search.errors import first_line
+from search.workers import settings
 from search.workers.base import Unpicklable
 from search.workers.trial import Problem
 
@@ -28,43 +37,101 @@ def send(problem: Problem, folder: Path) -> Path:
     """
     shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
     folder.mkdir(parents=True)
-    content = io.BytesIO()
-    try:
-        _Pickler(content, folder).dump(problem)
-    except OSError:
-        raise
-    except Exception as error:  # pickle raises nearly anything
-        shutil.rmtree(folder, ignore_errors=True)
-        raise Unpicklable(_blamed(problem, error)) from None
     path = folder / "problem.pickle"
-    files.write_bytes(path, content.getvalue())
+    try:
+        files.write_bytes(path, pack(problem, folder))
+    except Unpicklable:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     return path
 
 
 def receive(path: Path) -> Problem:
-    """Reads what :func:`send` wrote; its large arrays are mapped copy-on-write."""
-    problem = cloudpickle.loads(path.read_bytes())
+    """Reads what :func:`send` wrote, and takes over its settings; its large arrays are mapped copy-on-write."""
+    return unpack(path.read_bytes())
+
+
+def pack(problem: Problem, folder: Path | None = None) -> bytes:
+    """The problem and this process's settings, for :func:`unpack`.
+
+    Args:
+        folder: where large arrays are written; None leaves them among the bytes.
+
+    Raises:
+        Unpicklable: a part of it cannot be sent.
+        OSError: the folder cannot be written.
+    """
+    content = io.BytesIO()
+    with _own_modules_by_value():
+        try:
+            cloudpickle.dump(settings.current(), content)
+            _Pickler(content, folder).dump(problem)
+        except OSError:
+            raise
+        except Exception as error:  # pickle raises nearly anything
+            raise Unpicklable(_blamed(problem, error)) from None
+    return content.getvalue()
+
+
+def unpack(content: bytes) -> Problem:
+    """What :func:`pack` packed; the settings first, which what is unpickled may depend on."""
+    stream = io.BytesIO(content)
+    settings.use(cloudpickle.load(stream))
+    problem = cloudpickle.load(stream)
     assert isinstance(problem, Problem)
     return problem
 
 
+@contextlib.contextmanager
+def _own_modules_by_value() -> Iterator[None]:
+    """Inside it, functions and classes of the user's modules are pickled with what the modules' variables are by now."""
+    own = [module for name, module in list(sys.modules.items()) if _is_own(name, module)]
+    own = [module for module in own if module.__name__ not in cloudpickle.list_registry_pickle_by_value()]
+    for module in own:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        for module in own:
+            cloudpickle.unregister_pickle_by_value(module)
+
+
+def _is_own(name: str, module: Any) -> bool:
+    """Whether a module is of the user's own: neither installed, nor Python's, nor ours; ``__main__`` goes by value anyway."""
+    file = getattr(module, "__file__", None)
+    if not file or name != module.__name__ or name.partition(".")[0] in ("__main__", "search"):
+        return False
+    return not file.startswith(INSTALLED)
+
+
+_FOLDERS = {
+    *(sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")),
+    *site.getsitepackages(),
+}
+INSTALLED = tuple(f"{folder}{os.sep}" for folder in (*_FOLDERS, site.getusersitepackages()))
+
+
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    def __init__(self, file: io.BytesIO, folder: Path) -> None:
+    def __init__(self, file: io.BytesIO, folder: Path | None) -> None:
         super().__init__(file)
         self._folder, self._count = folder, 0
 
     def reducer_override(self, obj: Any) -> Any:
-        if type(obj) is np.ndarray and obj.nbytes >= BYTES_WORTH_A_FILE and not obj.dtype.hasobject:
+        if type(obj) is np.ndarray and self._is_worth_a_file(obj):
             return _mapped, (self._written(obj),)
         tensorflow = sys.modules.get("tensorflow")
         if tensorflow is not None and isinstance(obj, tensorflow.Tensor) and hasattr(obj, "numpy"):
             values = obj.numpy()
             if isinstance(values, np.ndarray) and not values.dtype.hasobject:
-                large = values.nbytes >= BYTES_WORTH_A_FILE
+                large = self._is_worth_a_file(values)
                 return (_mapped_tensor, (self._written(values),)) if large else (_tensor, (values,))
         return super().reducer_override(obj)
 
+    def _is_worth_a_file(self, array: Any) -> bool:
+        return self._folder is not None and array.nbytes >= BYTES_WORTH_A_FILE and not array.dtype.hasobject
+
     def _written(self, array: Any) -> str:
+        assert self._folder is not None
         path = self._folder / f"{self._count}.npy"
         self._count += 1
         np.save(path, array, allow_pickle=False)
