@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Files of tests run side by side, one a core.
 SIDE_BY_SIDE := --numprocesses auto --dist loadfile
 
-.PHONY: lab test slow check compat clean
+.PHONY: lab test long slow check compat clean
 
 lab: $(VENV)/ready
 	$(BIN)/python search_single.py
@@ -17,6 +17,10 @@ lab: $(VENV)/ready
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
+
+# The tests that `make test` leaves out; continuous integration runs both.
+long: $(VENV)/ready
+	$(BIN)/python -m pytest -m long $(SIDE_BY_SIDE)
 
 slow: $(VENV)/ready
 	$(BIN)/python -m pytest -m slow $(SIDE_BY_SIDE)

@@ -11,6 +11,8 @@ try next; ``workers`` where trials run; ``training`` how they train; ``results``
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -54,7 +56,13 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _OURS:
-        return getattr(importlib.import_module(_OURS[name]), name)
+        try:
+            return getattr(importlib.import_module(_OURS[name]), name)
+        except KeyboardInterrupt:
+            if hasattr(sys, "ps1") or not _OURS[name].startswith("search.lab"):
+                raise
+            print("error: interrupted; nothing was begun", file=sys.stderr)
+            os._exit(130)  # an exercise's script, which has not come to `main` yet
     if name in _MODULES:
         return importlib.import_module(_MODULES[name])
     if name in _KERAS_TUNERS or name == "__version__":

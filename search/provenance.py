@@ -93,6 +93,9 @@ def _imported(path: Path) -> Iterator[str]:
 
 
 def _change(key: str, before: Any, after: Any) -> str:
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        names = [name for name in dict.fromkeys((*before, *after)) if before.get(name) != after.get(name)]
+        return ", ".join(_change(f"{key} {name}", before.get(name), after.get(name)) for name in names)
     if isinstance(before, list) and isinstance(after, list) and max(len(str(before)), len(str(after))) > SHORT:
         added = [str(entry) for entry in after if entry not in before]
         gone = [str(entry) for entry in before if entry not in after]

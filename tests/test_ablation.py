@@ -227,6 +227,7 @@ def small_workers():
     return workers
 
 
+@pytest.mark.long
 def test_interrupted_it_goes_on_and_leaves_the_same_file(tmp_path):
     path = [{"batch_size": 16, **values, "rate": values["rate"] / 10} for values in PATH]
     ablated(small_workers(), tmp_path / "alone", path=path)
@@ -414,6 +415,7 @@ def searched(searched_alone, tmp_path_factory, small_data):
 ONE = ("ablation", "--epochs", 1, "--seeds", 2, "--workers", 0)
 
 
+@pytest.mark.long
 def test_the_step_is_done_once_reused_and_set_aside_and_reads_no_test_image(searched, tmp_path):
     script = shutil.copytree(searched[0].parent, tmp_path / "copy") / searched[0].name
     folder = script.parent / "results" / "small"

@@ -210,6 +210,7 @@ IMPORTS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("imports", IMPORTS)
 def test_an_exercise_s_class_is_a_kerastuner_hypermodel(imports, copy):
     line = f"{imports}; Small = search_small.Small; assert issubclass(Small, keras_tuner.HyperModel); "
@@ -258,6 +259,7 @@ def test_more_workers_than_files_may_be_open(tmp_path):
     in_one_line(process, 2, "--workers 4", "ulimit -n")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "how", ["stderr closed", *(pytest.param(how, marks=pytest.mark.slow) for how in ("a long TMPDIR", "-O -W error"))]
 )
@@ -282,6 +284,7 @@ def test_it_searches_all_the_same(how, tmp_path, small_data):
     assert "Searched 2 trials" in process.stdout
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.slow), 3])
 @pytest.mark.parametrize("after", ["the first line", "a trial"])
 def test_interrupted_it_says_how_to_go_on_in_one_line(times, after, tmp_path, small_data):

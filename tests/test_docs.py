@@ -40,6 +40,7 @@ def test_the_library_s_page_runs(tmp_path):
     assert (tmp_path / "searches" / "more" / "report.html").exists()
 
 
+@pytest.mark.long
 def test_the_readme_s_first_block_runs_on_arrays_of_the_reader_s(tmp_path):
     first, _ = blocks("README.md")
     out = run(DATA + first, tmp_path)

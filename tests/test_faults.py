@@ -113,6 +113,7 @@ def of_another_trial(path):
     path.write_bytes(other.read_bytes())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
@@ -145,6 +146,7 @@ def test_a_damaged_outcome_is_named_and_set_aside_and_its_trial_told_again_from_
     assert {path: path.stat().st_mtime_ns for path in others} == others
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("damage", ["empty", "truncated", "flipped", "older", "another"])
 def test_a_damaged_state_is_named_and_set_aside_and_only_its_trial_trained_again(
     copied, left_alone, search_quickly, damage
@@ -225,6 +227,7 @@ def test_a_search_whose_record_is_lost_takes_no_other_search_for_its_own(copied,
     assert {path: path.read_bytes() for path in before} == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["trials.csv", "best.json"])
 @pytest.mark.parametrize("damage", ["empty", "gone"])
 def test_what_follows_from_the_trials_is_written_again(copied, left_alone, search_quickly, name, damage):
@@ -595,6 +598,7 @@ def test_every_optimizer_goes_on_in_another_process_bit_for_bit(small_data, tmp_
 # Kills
 
 
+@pytest.mark.long
 def test_killed_twenty_times_over_it_ends_as_the_one_left_alone(search_quickly, small_data, tmp_path):
     budget = ("--max-epochs", 9)
     alone = logged_exercise(tmp_path / "alone")
@@ -609,6 +613,7 @@ def test_killed_twenty_times_over_it_ends_as_the_one_left_alone(search_quickly, 
     assert (storm.lost, storm.repeated) == (0, 0)
 
 
+@pytest.mark.long
 def test_killed_with_two_workers_it_ends_as_the_one_left_alone(left_alone, small_data, tmp_path):
     storm = Storm()
     script = logged_exercise(tmp_path)
@@ -656,6 +661,7 @@ def test_a_worker_killed_while_it_starts_is_replaced(small_data, tmp_path):
     assert {row["status"] for row in trials(tmp_path / "results")} == {"COMPLETED"}
 
 
+@pytest.mark.long
 def test_a_search_whose_workers_never_start_ends_and_says_so(small_data, tmp_path):
     script = write_exercise(tmp_path, NEURON)
     custom = tmp_path / "custom" / "sitecustomize.py"  # of the server that forks the workers
@@ -735,6 +741,7 @@ def test_workers_that_train_end_with_a_driver_that_is_killed(busy, small_data):
     assert comes_true(lambda: not any(Path("/proc", str(pid)).exists() for pid in found))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("workers", "number"), [(2, signal.SIGINT), (2, signal.SIGTERM), (2, signal.SIGHUP), (0, signal.SIGINT)]
 )

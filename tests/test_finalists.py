@@ -59,6 +59,21 @@ def test_one_that_failed_in_some_seed_cannot_win_and_one_seed_shows_no_noise():
         winner([[math.nan, 0.9]], WEIGHTS[:1])
 
 
+def test_of_one_seed_each_equal_scores_tie_and_the_smaller_network_wins():
+    assert winner([[0.99], [0.99], [0.97]], WEIGHTS) == (1, [0, 1])
+
+
+def test_a_finalist_that_lost_a_training_is_said_to_be_no_candidate_and_has_no_mean():
+    scores = ((0.907, math.nan, 0.908), (0.87, 0.88, 0.879))
+    found = _found(1, [1], 64, 32, scores=scores)
+    said = sentences.finalists(found)
+    assert "No candidates, since trainings with them diverged or failed: trial 0 (1 of 3)." in said
+    assert "has the best mean of the candidates" in said
+    assert "the only candidate" in said
+    assert "nothing better" not in said
+    assert sentences.score(found, found.finalists[0]) == "1 of 3 diverged or failed"
+
+
 def _found(winner, level, *units, scores=((0.998, 0.9981), (0.9979, 0.998))):
     rows = [
         Finalist(str(i), i == len(units) - 1, {"units": n, "rate": 0.1}, 10 * n, 1.0, np.array(scores[i]))

@@ -145,6 +145,7 @@ def facts(process):
     return dict(re.findall(r"^> ([^:\n]+): (.*)$", output, flags=re.MULTILINE))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "module", "argument"), CASES)
 def test_a_guide_works_with_one_import_changed(name, module, argument, tmp_path):
     seen = facts(start(write(name, module, argument, tmp_path)))

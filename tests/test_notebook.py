@@ -26,6 +26,7 @@ def outputs(notebook, kind):
     return [out.data[kind] for cell in notebook.cells for out in cell.get("outputs", []) if kind in out.get("data", {})]
 
 
+@pytest.mark.long
 def test_it_finds_a_network_that_reads_digits(executed):
     assert float(outputs(executed, "text/plain")[-1]) > 0.9
 

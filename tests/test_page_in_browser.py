@@ -66,6 +66,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("screen", SCREENS)
 @pytest.mark.parametrize("page", ["lab", "exercise", "search"])
 def test_a_page_is_shown_whole(browser: Any, pages: dict[str, Path], page: str, screen: str) -> None:

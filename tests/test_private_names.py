@@ -216,6 +216,16 @@ def test_excluded_from_weight_decay():
     assert _tensorflow.excluded_from_weight_decay(optimizer, None) == (False,) * 4
 
 
+def test_producers():
+    """The operations before a layer in a functional model; none where it is in none."""
+    x = keras.Input((4,))
+    first, second, alone = keras.layers.Dense(3), keras.layers.Dense(2), keras.layers.Dense(1)
+    keras.Model(x, second(first(x)))
+    assert _tensorflow.producers(second) == [first]
+    alone(np.zeros((1, 4), "float32"))
+    assert _tensorflow.producers(alone) == []
+
+
 def test_is_tracking_wrapper():
     module = tf.Module()
     module.values, module.table, module.pair = [1], {"a": 1}, (1, 2)
@@ -250,6 +260,7 @@ def test_attributes_that_the_walk_skips_are_still_keras_s():
     assert sorted(name for name in names if name not in text) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [kind for kind in callbacks.REMEMBERED if kind is not keras.callbacks.History])
 def test_what_a_callback_of_keras_s_changes_while_it_trains_is_remembered(kind, tmp_path):
     """``REMEMBERED`` of search/training/callbacks.py: an attribute that epochs change and that is not on it would be lost."""

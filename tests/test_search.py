@@ -94,6 +94,7 @@ def test_another_request_for_the_same_folder_is_refused(left_alone, small_data, 
     assert "--fresh" in out
 
 
+@pytest.mark.long
 def test_fresh_sets_the_old_search_aside(left_alone, tmp_path, small_data):
     script, results, _ = left_alone
     mine = tmp_path / "results"
@@ -107,6 +108,7 @@ def test_fresh_sets_the_old_search_aside(left_alone, tmp_path, small_data):
     assert trials(mine) != trials(results)
 
 
+@pytest.mark.long
 def test_workers_end_with_a_driver_that_is_killed(tmp_path, small_data):
     script = logged_exercise(tmp_path)
     with Gates(tmp_path) as gates:
@@ -196,6 +198,7 @@ def test_damaged_files_of_a_search_are_made_again(left_alone, tmp_path, small_da
     assert plain == trials(results)
 
 
+@pytest.mark.long
 def test_the_whole_exercise_leaves_every_file(tmp_path, small_data):
     script = write_exercise(tmp_path, NEURON)
     run(script, "--quick", "--data", small_data, fresh=True)
@@ -234,6 +237,7 @@ def test_steps_after_a_quick_search_take_the_images_that_it_took(tmp_path):
     assert recorded["steps"]["finalists"]["complete"]
 
 
+@pytest.mark.long
 def test_the_model_that_is_kept_scores_what_was_reported(tmp_path, small_data):
     import keras
     import numpy as np
@@ -357,6 +361,7 @@ def test_a_sweep_compiles_all_values_one_way_and_times_an_epoch_that_no_longer_c
         assert math.isnan(row["seconds_per_epoch"]) if seconds is None else row["seconds_per_epoch"] == seconds
 
 
+@pytest.mark.long
 def test_another_objective_goes_through_every_step(tmp_path, small_data):
     """trials.csv had no column for it, and nothing after the search could read it."""
     build = NEURON.replace('metrics=["accuracy"]', 'metrics=["accuracy", keras.metrics.AUC(name="auc")]')

@@ -112,6 +112,7 @@ def test_the_first_rung_draws_what_stock_kerastuner_draws(tmp_path):
         assert drawn[0] == drawn[1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["hyperband", "random"])
 def test_what_is_run_does_not_depend_on_workers_or_on_who_finishes_first(tmp_path, kind):
     def make(name):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from search.training import TrainingPlan, planned
 from search.training.fit import fit
 
 L = keras.layers
@@ -109,6 +110,10 @@ def mixed():
 
 
 schedule = keras.optimizers.schedules.CosineDecay(0.05, 20)
+LONG = {  # to trace
+    *("attention", "gru", "lstm", "two inputs", "class weights", "sample weights", "two outputs", "mixed precision"),
+    *("split of many", "schedule", "too many steps", "some steps", "convolution", "auc", "subclassed", "regulariser"),
+}
 CASES = {
     "regression": (dense, X, REAL, {}),
     "two inputs": (two_inputs, {"a": X, "b": TOKENS}, REAL, {}),
@@ -200,7 +205,9 @@ def assert_same(ours, theirs, tolerance=3e-5):
             np.testing.assert_allclose(mine.numpy(), reference.numpy(), rtol=1e-2, atol=tolerance, err_msg=mine.path)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.long) if case in LONG else case for case in CASES]
+)
 def test_it_ends_where_model_fit_ends(case, capsys):
     make, x, y, arguments = CASES[case]
     arguments = {"validation_data": (x, y), **arguments}
@@ -239,6 +246,7 @@ CALLBACKS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", CALLBACKS)
 def test_callbacks_have_the_effect_they_have_in_model_fit(case):
     ours, theirs = by_both(
@@ -463,6 +471,7 @@ OF_A_BATCH = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", OF_A_BATCH)
 def test_what_depends_on_the_whole_batch_is_evaluated_in_the_batches_that_keras_takes(name):
     """A val_loss of 1257 for 753."""
@@ -487,3 +496,74 @@ def test_a_training_in_order_draws_nothing():
         return random.random()
 
     assert drawn(fit) == drawn(keras.Model.fit)
+
+
+class Paired(keras.metrics.Metric):
+    """Two figures at once."""
+
+    def __init__(self):
+        super().__init__(name="pair")
+        self.total = self.add_weight(name="total", initializer="zeros")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.total.assign_add(keras.ops.sum(y_pred))
+
+    def result(self):
+        return {"p": self.total, "q": 2 * self.total}
+
+
+class OwnMetrics(keras.Model):
+    """Keras's steps, and figures of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = L.Dense(1)
+
+    def call(self, x):
+        return self.dense(x)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        logs = super().compute_metrics(x, y, y_pred, sample_weight)
+        return {**logs, "rmse": keras.ops.sqrt(logs["loss"])}
+
+
+def _with_metrics(*metrics):
+    model = keras.Sequential([keras.Input(X.shape[1:]), L.Dense(3, "softmax")])
+    model.compile("sgd", "categorical_crossentropy", metrics=metrics)
+    return model
+
+
+def _own_metrics():
+    model = OwnMetrics()
+    model.compile("sgd", "mse")
+    return model
+
+
+KINDS = np.eye(3, dtype="float32")[np.arange(len(X)) % 3]
+SHAPES = {
+    "a metric of two figures": (lambda: _with_metrics(Paired()), KINDS),
+    "a figure a class": (lambda: _with_metrics(keras.metrics.F1Score()), KINDS),
+    "compute_metrics": (_own_metrics, REAL),
+}
+
+
+@pytest.mark.parametrize("case", SHAPES)
+def test_metrics_of_any_name_and_shape_are_as_in_model_fit(case, tmp_path):
+    make, y = SHAPES[case]
+    ours, theirs = by_both(make, X, y, validation_data=(X, y), epochs=2)
+    assert_same(ours, theirs)
+    plan = TrainingPlan((1,), tmp_path / "state.npz", {})
+    with planned(plan) as record:
+        make().fit(X, y, validation_data=(X, y), epochs=2, verbose=0)
+    assert record.history.keys() == theirs[1].history.keys()
+    assert all(isinstance(value, float) for values in record.history.values() for value in values)
+
+
+class StopsEvaluating(keras.callbacks.Callback):
+    def on_test_begin(self, logs=None):
+        self.model.stop_evaluating = True
+
+
+def test_an_evaluation_that_is_stopped_before_it_begins_has_one_batch():
+    ours, theirs = by_both(dense, X, REAL, validation_data=(X, REAL), callbacks=(StopsEvaluating,), batch_size=4)
+    assert_same(ours, theirs)

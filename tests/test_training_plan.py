@@ -89,6 +89,7 @@ def assert_equal(one, other):
         np.testing.assert_array_equal(mine.numpy(), reference.numpy(), err_msg=mine.path)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("callbacks", CALLBACKS)
 def test_interrupted_after_any_epoch_it_ends_where_it_would_have_ended(tmp_path, callbacks):
     """EarlyStopping(patience=2) stopped after 7 epochs, and after 14 where it was interrupted after 5."""
@@ -302,6 +303,7 @@ def adversary(folder, epochs, begin=0, stop_after=None, earlier=None, random=Fal
     return record
 
 
+@pytest.mark.long
 def test_what_a_step_changes_outside_the_model_goes_on_too(tmp_path):
     """The moments of a second optimizer and a plain variable began anew."""
     whole = adversary(tmp_path / "whole", 4)
@@ -364,6 +366,7 @@ HANDED = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", HANDED)
 def test_what_keras_trains_with_a_layer_that_changes_other_variables_is_not_gone_on_with(name, tmp_path):
     """A promoted trial went on with its weights, and counted from nothing."""

@@ -153,6 +153,7 @@ def test_global_settings_count():
 SEEN_WRONG = ("huber", "huber of another delta", "normalization", "another normalization", "regulariser of a variable")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("names", [SEEN_WRONG, pytest.param((*OTHER, *SAME), marks=pytest.mark.slow)])
 def test_trained_one_after_another_each_ends_where_keras_ends(names):
     """Huber(delta) gave 0.0042 for 0.0352, an adapted Normalization 0.066 for 16.1."""

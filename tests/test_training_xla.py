@@ -38,6 +38,7 @@ def forgotten():
     program._shared.clear()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "optimizer",
     [name if name in ("adam", "sgd") else pytest.param(name, marks=pytest.mark.slow) for name in OPTIMIZERS],
@@ -52,11 +53,13 @@ def test_every_optimizer_ends_where_model_fit_does_as_a_graph_and_through_xla(op
         assert through_xla() == (break_even == 0.0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation_ends_where_model_fit_does(activation):
     assert_same(*by_both(lambda: network(activation=activation), X, CLASS, epochs=2))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "optimizer", [name if name == "adam" else pytest.param(name, marks=pytest.mark.slow) for name in OPTIMIZERS]
 )
@@ -116,6 +119,7 @@ def convolution():
     return layers(L.Conv2D(4, 3), L.BatchNormalization(), L.Dropout(0.5), L.Flatten(), shape=(8, 8, 1))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("make", "x", "y"),
     [
@@ -179,6 +183,7 @@ def test_break_even_is_the_usual_unless_the_machine_is_far_from_it(graph, compil
     assert xla.measured_break_even(1000, graph, compiled) == pytest.approx(expected)
 
 
+@pytest.mark.long
 def test_a_program_that_is_dropped_leaves_no_graph_behind(monkeypatch):
     """TensorFlow's registry of gradients kept each one: 3 MB a trial."""
     monkeypatch.setattr(xla, "XLA_BREAK_EVEN", 0.0)

@@ -84,6 +84,7 @@ def test_every_public_name_of_kerastuner_is_here():
         assert issubclass(getattr(search.oracles, name), getattr(keras_tuner.oracles, name))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", TUNERS)
 def test_no_worker_and_two_find_the_same(tmp_path, kind):
     here = found(searched(tmp_path / "here", kind))
@@ -114,6 +115,7 @@ def test_the_best_model_has_the_weights_of_the_best_epoch(tmp_path):
     assert loss == pytest.approx(best.score, rel=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["RandomSearch", "Hyperband"])
 def test_a_search_that_is_run_again_repeats_nothing_and_a_longer_one_goes_on(tmp_path, kind):
     longer = {"hyperband_iterations": 2} if kind == "Hyperband" else {"max_trials": 12}
@@ -468,6 +470,7 @@ class Own(search.RandomSearch):
         return super().run_trial(trial, *args, **kwargs)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:Skipping variable loading for optimizer")
 def test_two_workers_do_what_none_does_with_everything_at_once(tmp_path, capsys):
     def dynamic(hp):

@@ -34,6 +34,7 @@ def results(done, tmp_path):
     return tmp_path / "results"
 
 
+@pytest.mark.long
 def test_a_network_with_layers_of_the_lab_s_own_is_read_by_a_process_that_has_not_built_one(tmp_path):
     made = """
         import search.workers.runtime, keras
@@ -73,6 +74,7 @@ def forge(results, name, change):
     run_json.write_text(json.dumps(files.seal(record)))
 
 
+@pytest.mark.long
 def test_right_results_are_reproduced_from_a_folder_and_from_a_hand_in(results, tmp_path):
     assert wrong(results) == {}
     assert wrong(results / "small") == {}
@@ -166,6 +168,7 @@ def test_nothing_to_verify_is_refused(tmp_path):
         verify(tmp_path / "text")
 
 
+@pytest.mark.long
 def test_trained_again_here_every_figure_is_the_same_to_the_last_bit_and_a_raised_one_is_named(results):
     def change(data):
         metrics = json.loads(data)

@@ -35,6 +35,7 @@ FROM_AN_EXERCISE = (
     "search/*.json",
     "search/trial_*/trial.json",
 )
+EPOCHS_OF_THE_LAB = 100
 SET_ASIDE = re.compile(r"\.old-\d+$")
 FROM_RESULTS = ("report.html", "*.csv", "*.json", "summary.txt", "plots/*.png")
 
@@ -77,6 +78,28 @@ def archive(owner: str, project: Path, results: Path, target: Path) -> Path:
     path = target / f"{name}.tar.bz2"
     files.write_bytes(path, memory.getvalue())
     return path
+
+
+def lacking(results: Path) -> list[str]:
+    """What a hand-in over these results does not have of the lab, and whether its report is older than a result."""
+    from search import results as folders
+    from search.report.page import LAB_ORDER
+
+    found = [folders.read_record(folder) for folder in _exercises(results)]
+    names = {exercise.name for exercise in found}
+    lines = [f"search_{name}.py has not been run" for name in LAB_ORDER if name not in names]
+    for exercise in found:
+        retrained = exercise.steps.get("retrain")
+        if retrained is None:
+            lines.append(f"{exercise.title} has not been retrained")
+        elif retrained["settings"]["epochs"] < EPOCHS_OF_THE_LAB:
+            lines.append(
+                f"{exercise.title} was retrained for {retrained['settings']['epochs']} epochs, not {EPOCHS_OF_THE_LAB}"
+            )
+    written = (results / "report.html").stat().st_mtime
+    if any((exercise.folder / "run.json").stat().st_mtime > written for exercise in found):
+        lines.append("the report is older than some of the results: write it again, then the archive")
+    return lines
 
 
 def _exercises(results: Path) -> list[Path]:

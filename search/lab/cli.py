@@ -300,10 +300,12 @@ def lab_command() -> click.Group:
     @where
     def archive(owner: str, results: Path) -> None:
         """Write LASTNAME_firstname_Lab3_DLCV.tar.bz2: the code and the reports."""
-        from search.lab.archive import archive, size_mib
+        from search.lab.archive import archive, lacking, size_mib
 
         path = archive(owner, Path(__file__).resolve().parents[2], results, Path.cwd())
         click.echo(f"The hand-in is {path.name}, {size_mib(path):.1f} MiB")
+        for line in lacking(results):
+            click.echo(f"Note: {line}")
 
     @group.command()
     @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))

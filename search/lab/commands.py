@@ -118,7 +118,7 @@ def finalists(session: Session, *, count: int, seeds: int) -> None:
     trained = [candidate.hyperparameters for candidate in candidates] * seeds
     forecast = planning.forecast(session, trained, epochs, xla_break_even)
     session.say(
-        f"Finalists: the {len(candidates) - 1} best configurations and the starting model, {epochs} epochs, "
+        f"Finalists: the best {figures.plural(len(candidates) - 1, 'configuration')} and the starting model, {figures.plural(epochs, 'epoch')}, "
         f"{seeds} fresh {'seeds' if seeds > 1 else 'seed'} each; {forecast.about()}."
     )
     with _training(session, "finalists", start, facts, forecast, path) as watch:
@@ -301,7 +301,7 @@ def sweep(
     model = "starting model" if held_from == "start" else "best configuration"
     how = f", each at the best of {len(candidates)} values of {retuned}, chosen with another seed" if retuned else ""
     session.say(
-        f"Sweep of {name} from the {model}: {', '.join(map(figures.value, values))}; {epochs} epochs, "
+        f"Sweep of {name} from the {model}: {', '.join(map(figures.value, values))}; {figures.plural(epochs, 'epoch')}, "
         f"{seeds} {'seeds' if seeds > 1 else 'seed'} a value{how}; {forecast.about()}."
     )
     with _training(session, step, start, facts, forecast, table) as watch:

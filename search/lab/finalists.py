@@ -62,7 +62,7 @@ def winner(scores: ArrayLike, weights: Sequence[int]) -> tuple[int, list[int]]:
 
     Returns:
         The winner, and all within one standard error, the best mean first. Of equally many weights the best mean wins.
-        One seed tells nothing of the noise: the best then wins alone.
+        One seed tells nothing of the noise: the best then wins, and ties only with its equals.
 
     Raises:
         ValueError: every finalist failed in some seed.
@@ -73,7 +73,7 @@ def winner(scores: ArrayLike, weights: Sequence[int]) -> tuple[int, list[int]]:
         raise ValueError("every finalist failed")
     means, best = table.mean(axis=1), compared.order[0]
     error = compared.deviation * math.sqrt(2 / table.shape[1]) if compared.freedom else 0.0
-    level = [best, *(i for i in compared.order[1:] if compared.freedom and means[best] - means[i] <= error)]
+    level = [best, *(i for i in compared.order[1:] if means[best] - means[i] <= error)]
     return min(level, key=lambda i: weights[i]), level
 
 

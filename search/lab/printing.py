@@ -11,7 +11,7 @@ from rich.table import Table
 
 from search.lab.session import Session
 from search.oracles.space import own_values
-from search.report import console, figures
+from search.report import console, estimators, figures
 from search.report.progress import Progress
 
 
@@ -58,7 +58,14 @@ def print_metrics(session: Session, metrics: dict[str, Any]) -> None:
     """Prints what ``metrics.json`` says of the tuned and of the starting model, medians over their seeds."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("")
-    for column in (f"loss at {metrics['epochs']} epochs", "test accuracy", "95 % interval"):
+    several = len(metrics["tuned"]["seeds"]) > 1
+    over = (", median" if several else ""), (" of the mean" if several else "")
+    columns = (
+        f"loss at {figures.plural(metrics['epochs'], 'epoch')}{over[0]}",
+        f"test accuracy{over[0]}",
+        f"95 % interval{over[1]}",
+    )
+    for column in columns:
         table.add_column(column, justify="right")
     for name, title in (("tuned", "tuned"), ("start", "starting model")):
         model = metrics[name]
@@ -66,10 +73,9 @@ def print_metrics(session: Session, metrics: dict[str, Any]) -> None:
         table.add_row(title, f"{model['loss']:.4g}", f"{model['test_accuracy']:.2%}", f"{low:.2%} to {high:.2%}")
     session.console.print(table)
     gain = metrics["difference"]
-    over = "seeds and images" if len(metrics["tuned"]["seeds"]) > 1 else "images"
     session.say(
         f"Tuned minus starting model, mean test accuracy: {100 * gain['value']:+.2f} points, 95 % interval "
-        f"{100 * gain['low']:+.2f} to {100 * gain['high']:+.2f} over {over}."
+        f"{100 * gain['low']:+.2f} to {100 * gain['high']:+.2f} over {'seeds and images' if several else 'images'}."
     )
     session.say(f"Always answering the most frequent class would score {metrics['majority_accuracy']:.2%}.")
 
@@ -82,12 +88,14 @@ def print_sweep(session: Session, name: str, rows: list[dict[str, Any]], chosen:
         table.add_column(column, justify="right")
     for value in dict.fromkeys(row["value"] for row in rows):
         group = [row for row in rows if row["value"] == value]
-        accuracies = [row["val_accuracy"] for row in group]
+        accuracy, deviation, n = estimators.mean_and_deviation([row["val_accuracy"] for row in group])
+        loss, _, _ = estimators.mean_and_deviation([row["loss"] for row in group])
+        if n < len(group):  # the trainings that survived do not speak for it
+            accuracy = deviation = loss = math.nan
+        cells = ((accuracy, ".4f"), (deviation, ".4f"), (loss, ".4g"))
         table.add_row(
             ", ".join(map(figures.value, (value, *([chosen[str(value)]] if chosen else [])))),
-            f"{statistics.fmean(accuracies):.4f}",
-            f"{statistics.stdev(accuracies):.4f}" if len(accuracies) > 1 else "-",
-            f"{statistics.fmean(row['loss'] for row in group):.4g}",
+            *(f"{figure:{form}}" if math.isfinite(figure) else "-" for figure, form in cells),
             _seconds([row["seconds_per_epoch"] for row in group]),
         )
     session.console.print(table)

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,7 +142,7 @@ class Session:
             raise
         except (Exception, SystemExit) as error:  # whatever the exercise's own code raises
             raise RequestError(
-                f"{where}: building the model raised {type(error).__name__}: {first_line(error)}; "
+                f"{_place(error, self.script)}: building the model raised {type(error).__name__}: {first_line(error)}; "
                 "expected build(self, hp) to return a compiled Keras model"
             ) from None
         if not space.space:
@@ -352,6 +353,12 @@ class Session:
         aside = files.set_aside(self.folder, (*OF_A_SEARCH, *earlier))
         if aside is not None:
             self.say(f"--fresh: the earlier results are now in {aside}")
+
+
+def _place(error: BaseException, script: Path) -> str:
+    """The script, and its line where the error came from."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(script)]
+    return f"{script.name}, line {lines[-1]}" if lines else script.name
 
 
 def _command() -> list[str]:

@@ -76,7 +76,9 @@ def print_finalists(exercise: results.Results, console: Console) -> None:
         table.add_column(column, justify="right")
     table.add_column("configuration", overflow="fold")
     for i, finalist in enumerate(found.finalists):
-        mean, deviation, _ = estimators.mean_and_deviation(finalist.scores)
+        mean, deviation, n = estimators.mean_and_deviation(finalist.scores)
+        if n < len(finalist.scores):  # the trainings that survived do not speak for it
+            mean = deviation = math.nan
         cells = [_figure(mean), _figure(deviation), figures.count(finalist.parameters), f"{finalist.seconds:.1f}"]
         name = one_line(finalist.hyperparameters) + (" (the starting model)" if finalist.start else "")
         table.add_row(finalist.trial_id, *cells, name, style="bold" if i == found.winner else None)

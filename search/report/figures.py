@@ -71,7 +71,7 @@ def count(number: float) -> str:
 def duration(seconds: float, space: str = NBSP) -> str:
     """Seconds in the units a reader would say them in; ``space`` stands between number and unit (a terminal's is plain)."""
     if not math.isfinite(seconds):
-        return MISSING
+        return ABSENT  # not measured
     if seconds < 9.95:
         return f"{seconds:#.2g}{space}s" if 0 < seconds < 0.995 else f"{seconds:.1f}{space}s"
     whole = round(seconds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import re
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import partial
@@ -113,7 +114,8 @@ def write_lab_report(results: Path) -> Path:
     views = [_checked_view(exercise, _images(_write_plots(exercise))) for exercise in exercises]
     histories = {exercise.title: _histories(exercise) for exercise in exercises if exercise.final is not None}
     lab: dict[str, Any] = {
-        "missing": [f"python search_{name}.py" for name in LAB_ORDER if name not in names],
+        "missing": [_alike(exercises[0], name) for name in LAB_ORDER if name not in names],
+        "archive": _lab_command(results, "archive LASTNAME_firstname"),
         "losses": _data_uri(plots.png(plots.lab_losses(histories))) if histories else "",
         "discussion": sentences.lab_discussion(exercises),
         "dates": sorted({_moment(str(step["started"]))[:10] for e in exercises for step in e.steps.values()}),
@@ -260,6 +262,9 @@ def _view(exercise: Results, images: dict[str, str]) -> dict[str, Any]:
         "data": exercise.data,
         "answer": sentences.answer(exercise),
         "pending": pending,
+        "lab_commands": [
+            _lab_command(exercise.folder.parent, verb) for verb in ("report", "archive LASTNAME_firstname")
+        ],
         "final": final,
         "methods": _methods_table(exercise),
         "seeds": max((method.repeats for method in final.methods.values()), default=1) if final else 1,
@@ -294,19 +299,28 @@ def _view(exercise: Results, images: dict[str, str]) -> dict[str, Any]:
     }
 
 
+def _alike(exercise: Results, name: str) -> str:
+    """The command of another of the lab's exercises, with the folder and the budget of this one."""
+    return exercise.command().replace(f"search_{exercise.name}.py", f"search_{name}.py")
+
+
+def _lab_command(results: Path, verb: str) -> str:
+    """What a person types for a verb over all exercises of a results folder."""
+    where = "" if results.resolve() == Path("results").resolve() else f" --results {shlex.quote(str(results))}"
+    return f"python -m search {verb}{where}"
+
+
 def _finalists_view(found: Finalists | None) -> dict[str, Any] | None:
     if found is None:
         return None
     rows = []
     for i, finalist in enumerate(found.finalists):
-        mean, deviation, n = estimators.mean_and_deviation(finalist.scores)
-        score = figures.spread(found.objective, mean, deviation) if n > 1 else figures.metric(found.objective, mean)
         name = sentences.configuration(finalist.hyperparameters)
         rows.append(
             {
                 "chosen": i == found.winner,
                 "trial": finalist.trial_id,
-                "score": score,
+                "score": sentences.score(found, finalist),
                 "parameters": figures.count(finalist.parameters),
                 "seconds": figures.duration(finalist.seconds),
                 "configuration": f"{name} (the starting model)" if finalist.start else name,
@@ -412,7 +426,8 @@ def _methods_table(exercise: Results) -> list[tuple[str, list[tuple[str, str]]]]
             (f"{label}{when}", [_measured(measure, evidence.over_seeds(method, measure)) for method in methods])
         )
     ends = [(figures.interval(interval.low, interval.high), "") for interval in intervals.values()]
-    rows.append(("mean test accuracy, 95 % interval over seeds and images", ends))
+    over = "seeds and images" if max(method.repeats for method in methods) > 1 else "images, of one seed"
+    rows.append((f"mean test accuracy, 95 % interval over {over}", ends))
     points = f"{100 * difference.low:+.2f} to {100 * difference.high:+.2f}"
     rows.append(("tuned minus start, percentage points, 95 % interval", [(figures.ABSENT, ""), (points, "")]))
     majority = figures.percent(final.majority_accuracy)

@@ -357,9 +357,11 @@ def sweep(name: str, values: Sequence[object], measures: Mapping[str, Sequence[A
     `measures` maps 'val_accuracy', 'loss' and 'seconds_per_epoch' to one array a value, a figure a seed;
     `start` is the starting model's value, marked on the axis where it is one of `values`.
     """
-    figure = _figure(3.5, constrained=True)
-    panels = figure.subplots(1, 3)
     titles = {"val_accuracy": "Validation accuracy", "loss": "Training loss", "seconds_per_epoch": "Seconds an epoch"}
+    if not np.isfinite(np.concatenate([np.ravel(measured) for measured in measures["seconds_per_epoch"]])).any():
+        del titles["seconds_per_epoch"]  # one epoch, which compiles, is not timed
+    figure = _figure(3.5, constrained=True)
+    panels = figure.subplots(1, len(titles))
     for axes, (measure, title) in zip(panels, titles.items(), strict=True):
         seeds = [np.asarray(measured, float) for measured in measures[measure]]
         finite = [measured[np.isfinite(measured)] for measured in seeds]

@@ -72,25 +72,35 @@ def finalists(found: Finalists) -> str:
     won, best = found.finalists[found.winner], found.finalists[found.level[0]]
     seeds = figures.plural(len(won.scores), "seed")
     name = "The starting model" if won.start else configuration(won.hyperparameters)
+    lost = [
+        f"{'the starting model' if one.start else f'trial {one.trial_id}'} ({n} of {len(one.scores)})"
+        for one in found.finalists
+        if (n := sum(not math.isfinite(score) for score in one.scores))
+    ]
+    out = f" No candidates, since trainings with them diverged or failed: {figures.listed(lost)}." if lost else ""
     if found.winner != found.level[0]:
         ours, theirs = _differing(won.hyperparameters, best.hyperparameters)
         ours, theirs = ("The starting model" if won.start else ours), ("the starting model" if best.start else theirs)
         return (
-            f"{ours} ties {theirs} within a standard error ({_score(found, won)} against {_score(found, best)}, {seeds}) "
-            f"with {won.parameters / best.parameters:.0%} of its weights: {name} was chosen."
+            f"{ours} ties {theirs} {'within a standard error' if len(won.scores) > 1 else 'exactly'} ({score(found, won)} against {score(found, best)}, {seeds}) "
+            f"with {won.parameters / best.parameters:.0%} of its weights: {name} was chosen.{out}"
         )
-    others = len(found.level) - 1
+    others, candidates = len(found.level) - 1, len(found.finalists) - len(lost)
     verdict = f"{others} of the others within a standard error, with no fewer weights" if others else ""
     if len(won.scores) == 1:
         verdict = "one seed each, so the noise is not known"
     elif not others:
-        verdict = "no other within a standard error" if len(found.finalists) > 1 else "the only one"
-    tail = " The search found nothing better than the starting model." if won.start else ""
-    return f"{name} has the best mean, {_score(found, won)} over {seeds}: {verdict}.{tail}"
+        verdict = "no other within a standard error" if candidates > 1 else "the only candidate"
+    tail = " The search found nothing better than the starting model." if won.start and not lost else ""
+    best_of = f"the best mean{' of the candidates' if lost else ''}"
+    return f"{name} has {best_of}, {score(found, won)} over {seeds}: {verdict}.{tail}{out}"
 
 
-def _score(found: Finalists, finalist: Finalist) -> str:
+def score(found: Finalists, finalist: Finalist) -> str:
+    """The mean over seeds and its standard deviation; of a finalist that lost a training, how many it lost."""
     mean, deviation, n = estimators.mean_and_deviation(finalist.scores)
+    if n < len(finalist.scores):  # the trainings that survived do not speak for it
+        return f"{len(finalist.scores) - n} of {len(finalist.scores)} diverged or failed"
     return figures.spread(found.objective, mean, deviation) if n > 1 else figures.metric(found.objective, mean)
 
 
@@ -131,7 +141,8 @@ def _verdict(final: Final) -> str:
     stated = f"(tuned minus start: {_change(difference)})"
     if not winner:
         return f"The two are not told apart {stated}."
-    return f"The {NAMES[winner]} model is the more accurate of the two {stated}."
+    alone = "" if _seeds(final) > 1 else ", with one seed each: how much the seed changes is not known"
+    return f"The {NAMES[winner]} model is the more accurate of the two {stated}{alone}."
 
 
 def _change(difference: Interval) -> str:
@@ -231,7 +242,7 @@ def hardest(exercise: Results, final: Final) -> str:
     return (
         f"The tuned model reads '{exercise.classes[worst]}' worst ({_counted(matrices[:, worst, worst])} of "
         f"{figures.count(totals[worst])} images right); its most frequent error is a '{exercise.classes[true]}' read "
-        f"as '{exercise.classes[answered]}' ({_counted(matrices[:, true, answered])} images{over and ';'}{over})."
+        f"as '{exercise.classes[answered]}' ({_counted(matrices[:, true, answered])} images{over and '; '}{over.strip(' ()')})."
     )
 
 
@@ -609,7 +620,9 @@ def lab_discussion(exercises: Sequence[Results]) -> list[str]:
         "": "The two models are not told apart in {}.",
     }
     texts = [text.format(figures.listed(groups[group])) for group, text in verdicts.items() if groups[group]]
-    paragraphs.append(" ".join(texts) + " Each by the 95 % interval of the difference over seeds and images.")
+    alone = [f"'{exercise.title}'" for exercise, final in finished if _seeds(final) == 1]
+    seeds = f"; over images alone, of one seed, in {figures.listed(alone)}" if alone else ""
+    paragraphs.append(f"{' '.join(texts)} Each by the 95 % interval of the difference over seeds and images{seeds}.")
     for (a, final_a), (b, final_b) in pairwise(finished):
         if a.task != b.task or a.classes != b.classes or not np.array_equal(final_a.labels, final_b.labels):
             continue

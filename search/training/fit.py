@@ -127,6 +127,8 @@ def train(model: keras.Model, *args: Any, **kwargs: Any) -> keras.callbacks.Hist
     following = plans.current()
     if following is not None:
         following.fits += 1
+        if arguments["verbose"] == "auto" and not keras.config.is_interactive_logging_enabled():
+            arguments["verbose"] = 0  # in a worker, whose bar would be one of several at once
     try:
         training = _Training(model, arguments, following)
     except NotCompiled as reason:

@@ -32,6 +32,7 @@ from search.workers.base import WorkerLost
 from search.workers.trial import Job, Outcome, Problem, run
 
 SECONDS_TO_SAVE = 3.0  # for a worker to end its epoch and write its state when it is stopped
+SECONDS_TO_END = 2 * SECONDS_TO_SAVE  # for all workers, when the search does
 SECONDS_TO_NOTICE = 0.1  # that a trial has overrun its limit, or that the search is to stop
 PROGRAMS_KEPT = 24  # about as many as a worker has compiled and still holds
 
@@ -61,10 +62,11 @@ class LocalPool:
         self._seconds: float | None = None
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["search.workers.runtime"])
-        # A terminal that closes, or `timeout`, signals the whole group; the driver decides what becomes of the others.
+        # Ctrl-C, a terminal that closes and `timeout` signal the whole group; the driver decides what becomes of the others.
         handlers = {}
         if threading.current_thread() is threading.main_thread():
-            handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGHUP, signal.SIGTERM)}
+            numbers = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
+            handlers = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
         try:
             multiprocessing.resource_tracker.ensure_running()
             multiprocessing.forkserver.ensure_running()
@@ -99,8 +101,11 @@ class LocalPool:
         self._closing.set()
         with self._handed_in:
             self._handed_in.notify_all()
-        for keeper in self._keepers:
-            keeper.join()
+        deadline = time.monotonic() + SECONDS_TO_END
+        for (
+            keeper
+        ) in self._keepers:  # one whose worker has not started yet waits for TensorFlow's import, and nobody for it
+            keeper.join(max(0.0, deadline - time.monotonic()))
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _next(self, trained: deque[Structure]) -> tuple[Job, Future[Outcome]] | None:

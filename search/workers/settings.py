@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import FunctionType
@@ -11,11 +13,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Settings:
-    """Keras's and TensorFlow's global settings, by the name of the function that sets them, and Keras's custom objects."""
+    """Keras's and TensorFlow's global settings, by the name of the function that sets them; the filters of warnings."""
 
     of_keras: dict[str, Any]
     of_tensorflow: dict[str, Any]
     custom_objects: dict[str, Any]
+    warnings: list[Any]
 
 
 def current() -> Settings:
@@ -40,7 +43,7 @@ def current() -> Settings:
             "optimizer.set_jit": tf.config.optimizer.get_jit(),
             "experimental.enable_tensor_float_32_execution": tf.config.experimental.tensor_float_32_execution_enabled(),
         }
-    return Settings(of_keras, of_tensorflow, dict(keras.saving.get_custom_objects()))
+    return Settings(of_keras, of_tensorflow, dict(keras.saving.get_custom_objects()), list(warnings.filters))
 
 
 def use(settings: Settings) -> None:
@@ -60,6 +63,16 @@ def use(settings: Settings) -> None:
                 part = getattr(tf.config, module) if module else tf.config
                 getattr(part, function)(value)
     keras.saving.get_custom_objects().update(settings.custom_objects)
+    warnings.resetwarnings()
+    for action, message, category, module, line in reversed(settings.warnings):
+        warnings.filterwarnings(action, _pattern(message), category, _pattern(module), line)
+
+
+def _pattern(matched: Any) -> str:
+    """What ``filterwarnings`` takes for the expression, or the exact text, that a filter holds."""
+    if isinstance(matched, str):
+        return rf"{re.escape(matched)}\Z"
+    return "" if matched is None else str(matched.pattern)
 
 
 def replaced() -> str:

@@ -1,0 +1,111 @@
+"""What a script has set for its process holds where its trials run, and its modules are there as they are here."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import warnings
+
+import keras
+import pytest
+
+from search.workers import settings
+from tests.conftest import ROOT
+
+SCRIPT = """
+import sys, warnings
+import keras, numpy as np, tensorflow as tf
+import search as keras_tuner
+import shape
+{before}
+
+def build(hp):
+    rate = hp.Float("rate", 0.01, 0.1)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(shape.units()), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(rate), "mse")
+    seen = [keras.config.floatx(), keras.config.epsilon(), keras.config.image_data_format(), model.dtype,
+            tf.config.optimizer.get_jit(), shape.SETTINGS["units"], warnings.filters[0][0],
+            "mine>Own" in keras.saving.get_custom_objects()]
+    print("SEEN", seen, flush=True)
+    return model
+
+x = np.arange(80.0).reshape(20, 4).astype("float32") / 80
+tuner = keras_tuner.RandomSearch(build, "val_loss", max_trials=2, seed=1, directory=sys.argv[1], {workers})
+tuner.search(x, x[:, :1], epochs=3, validation_data=(x, x[:, :1]), verbose={verbose})
+print("FOUND", [(row["score"], len(row["history"][0]["loss"])) for row in tuner.results])
+"""
+SET = """
+keras.config.set_floatx("float64")
+keras.config.set_epsilon(0.3)
+keras.config.set_image_data_format("channels_first")
+keras.config.set_max_epochs(2)
+tf.config.optimizer.set_jit(True)
+warnings.filterwarnings("once")
+shape.SETTINGS["units"] = 3
+@keras.saving.register_keras_serializable("mine")
+class Own(keras.layers.Layer):
+    pass
+"""
+SHAPE = """
+SETTINGS = {"units": 7}
+def units():
+    return SETTINGS["units"]
+"""
+
+
+def said(tmp_path, name, before, workers, verbose=0):
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "shape.py").write_text(SHAPE)
+    (folder / "program.py").write_text(SCRIPT.format(before=textwrap.dedent(before), workers=workers, verbose=verbose))
+    command = [sys.executable, "program.py", str(folder / "project")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    lines = ran.stdout.splitlines()
+    found = [line for line in lines if line.startswith("FOUND")]
+    return {line for line in lines if line.startswith("SEEN")}, found, ran.stdout
+
+
+def test_settings_of_the_process_and_its_modules_variables_reach_the_workers(tmp_path):
+    here, found, _ = said(tmp_path, "here", SET, "workers=0")
+    there, found_there, _ = said(tmp_path, "there", SET, "workers=2")
+    assert here == there == {"SEEN ['float64', 0.3, 'channels_first', 'float64', 'autoclustering', 3, 'once', True]"}
+    assert found == found_there
+    assert ", 2)" in found[0]  # epochs: as many as Keras was told at most
+
+
+@pytest.mark.parametrize(
+    ("before", "name"),
+    [
+        (
+            "Dense = keras.layers.Dense\nDense.call = (lambda call: lambda self, x: 2 * call(self, x))(Dense.call)",
+            "Dense.call",
+        ),
+        (
+            "class Model(keras.Sequential):\n    def train_step(self, data):\n        return super().train_step(data)\n"
+            "keras.Sequential = Model",
+            "Model.train_step",
+        ),
+    ],
+    ids=["a replaced method", "a step of the model's own"],
+)
+def test_where_the_user_s_code_runs_in_a_step_trials_run_here_and_a_line_says_why(tmp_path, before, name):
+    _, _, printed = said(tmp_path, "there", before, "overwrite=False", verbose=2)
+    if os.cpu_count() > 1:
+        assert f"Trials run in this process, since {name} is code of yours" in printed
+
+
+def test_using_one_s_own_settings_changes_none():
+    before = settings.current()
+    with warnings.catch_warnings():
+        settings.use(before)
+        after = settings.current()
+    assert (after.of_keras, after.of_tensorflow) == (before.of_keras, before.of_tensorflow)
+    assert [(one[0], one[2]) for one in after.warnings] == [(one[0], one[2]) for one in before.warnings]
+    assert settings.replaced() == ""
+
+
+def test_a_method_replaced_on_a_class_of_keras_s_is_named(monkeypatch):
+    monkeypatch.setattr(keras.layers.Dropout, "call", lambda self, x, training=False: x)
+    assert settings.replaced() == "Dropout.call"
