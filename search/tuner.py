@@ -16,7 +16,7 @@ import math
 import os
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         self._fresh: Any = None  # the oracle before anything was reloaded
         self._running: tuple[Problem, Job, Callable[[], bool]] | None = None
         self._records: list[training.Record] = []
-        self._own_steps = ""  # of the model that build made last
+        self._own_steps = ""  # of the models that build made for the space
         if self._stock is None or self._own_oracle is None:
             super().__init__(*args, **kwargs)
             self._need_hypermodel()
@@ -441,12 +441,11 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         size = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) if model.built else 0
         if self.max_model_size and size > self.max_model_size:
             raise FailedTrialError(f"Oversized model: {size} parameters. Skip model.")
-        self._own_steps = _own_steps(model)
         return model
 
     def _populate_initial_space(self) -> None:
         """See KerasTuner's; nothing that ``build`` does to the process stays, and it does not end it."""
-        with isolated():
+        with isolated(), self._noting_own_steps():
             try:
                 super()._populate_initial_space()
             except SystemExit as error:
@@ -454,6 +453,28 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
                     f"{type(self.hypermodel).__name__}.build called sys.exit({error.code!r}) when it was asked for the "
                     "space; expected a model"
                 ) from None
+
+    @contextlib.contextmanager
+    def _noting_own_steps(self) -> Iterator[None]:
+        """Inside it, every model that ``build`` makes is looked at; see :func:`_own_steps`."""
+        if self.hypermodel is None:
+            yield
+            return
+        kept, build = dict(vars(self.hypermodel)), self.hypermodel.build
+
+        def noting(hp: Any) -> Any:
+            model = build(hp)
+            self._own_steps = self._own_steps or _own_steps(model)
+            return model
+
+        self.hypermodel.build = noting
+        try:
+            yield
+        finally:
+            if "build" in kept:
+                self.hypermodel.build = kept["build"]
+            else:
+                del self.hypermodel.build
 
     # What was there before
 
@@ -728,7 +749,9 @@ def __getattr__(name: str) -> Any:
 
 def _own_steps(model: keras.Model) -> str:
     """What of the user's runs in the model's training, step by step; empty where all of it is Keras's."""
-    if getattr(model, "run_eagerly", False):
+    if not isinstance(model, keras.Model):
+        return ""
+    if model.run_eagerly:
         return "the model, compiled with run_eagerly,"
     for name in STEPS:
         if not getattr(getattr(model, name), "__module__", "").startswith(("keras.", "search.")):
