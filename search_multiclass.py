@@ -53,9 +53,14 @@ class TenClasses(HyperModel):
         activation, normalised = hp.Choice("activation", ACTIVATIONS), hp.Boolean("normalised")
         dropout = hp.Choice("dropout", DROPOUTS)
 
-        def block(layer):
-            """A layer, batch normalisation or none, and the activation, the same everywhere in a network."""
-            return [layer, *([layers.BatchNormalization()] if normalised else []), layers.Activation(activation)]
+        def block(layer, *arguments, **settings):
+            """A layer, batch normalisation (which takes the bias's place) or none, and the activation, everywhere the same."""
+            normalisation = [layers.BatchNormalization()] if normalised else []
+            return [
+                layer(*arguments, use_bias=not normalised, **settings),
+                *normalisation,
+                layers.Activation(activation),
+            ]
 
         family = hp.Choice("family", FAMILIES, default=START["family"])
         with hp.conditional_scope("family", ["dense"]):
@@ -94,7 +99,7 @@ class TenClasses(HyperModel):
             with hp.conditional_scope("layers", list(range(i, LAYERS[1] + 1))):  # only networks that have an i-th layer
                 if i <= depth:
                     units = hp.Int(f"units_{i}", *UNITS, sampling="log", default=START["units_1"])
-                    network += [*block(layers.Dense(units)), layers.Dropout(dropout)]
+                    network += [*block(layers.Dense, units), layers.Dropout(dropout)]
         return network
 
     def convolutional(self, hp, block, dropout):  # on 28 x 28, then 14 x 14 and 7 x 7 places, of which 5 x 5 are left
@@ -104,9 +109,9 @@ class TenClasses(HyperModel):
         network = [layers.Reshape((28, 28, 1))]
         for n, kernel in ((filters, hp.Choice("kernel", [3, 5], default=5)), (3 * filters // 2, 3)):
             # A stride halves the sides; pooling would convolve four times the places.
-            network += block(layers.Conv2D(n, kernel, strides=2, padding="same"))
-        network += [*block(layers.Conv2D(2 * filters, 3)), layers.Flatten(), layers.Dropout(dropout)]
-        return [*network, *block(layers.Dense(hp.Choice("head", HEADS, default=128))), layers.Dropout(dropout)]
+            network += block(layers.Conv2D, n, kernel, strides=2, padding="same")
+        network += [*block(layers.Conv2D, 2 * filters, 3), layers.Flatten(), layers.Dropout(dropout)]
+        return [*network, *block(layers.Dense, hp.Choice("head", HEADS, default=128)), layers.Dropout(dropout)]
 
 
 EXERCISE = Exercise(

@@ -319,6 +319,12 @@ class Results:
         return f"{shlex.join(words)} {step} {shlex.join(options)}".replace("  ", " ").strip()
 
 
+def lab_command_line(results: Path, verb: str) -> str:
+    """What a person types for a verb over all exercises of a results folder."""
+    where = "" if results.resolve() == Path("results").resolve() else f" --results {shlex.quote(str(results))}"
+    return f"python -m search {verb}{where}"
+
+
 def read_record(folder: Path) -> Results:
     """What `folder` (results/<exercise>) says of itself in run.json, checked; trials and figures are not read.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import math
 import re
-import shlex
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import partial
@@ -28,6 +27,7 @@ from search.results import (
     Search,
     Sweep,
     Trial,
+    lab_command_line,
     read_exercise,
     read_project,
     read_test_readings,
@@ -115,7 +115,7 @@ def write_lab_report(results: Path) -> Path:
     histories = {exercise.title: _histories(exercise) for exercise in exercises if exercise.final is not None}
     lab: dict[str, Any] = {
         "missing": [_alike(exercises[0], name) for name in LAB_ORDER if name not in names],
-        "archive": _lab_command(results, "archive LASTNAME_firstname"),
+        "archive": lab_command_line(results, "archive LASTNAME_firstname"),
         "losses": _data_uri(plots.png(plots.lab_losses(histories))) if histories else "",
         "discussion": sentences.lab_discussion(exercises),
         "dates": sorted({_moment(str(step["started"]))[:10] for e in exercises for step in e.steps.values()}),
@@ -263,7 +263,7 @@ def _view(exercise: Results, images: dict[str, str]) -> dict[str, Any]:
         "answer": sentences.answer(exercise),
         "pending": pending,
         "lab_commands": [
-            _lab_command(exercise.folder.parent, verb) for verb in ("report", "archive LASTNAME_firstname")
+            lab_command_line(exercise.folder.parent, verb) for verb in ("report", "archive LASTNAME_firstname")
         ],
         "final": final,
         "methods": _methods_table(exercise),
@@ -302,12 +302,6 @@ def _view(exercise: Results, images: dict[str, str]) -> dict[str, Any]:
 def _alike(exercise: Results, name: str) -> str:
     """The command of another of the lab's exercises, with the folder and the budget of this one."""
     return exercise.command().replace(f"search_{exercise.name}.py", f"search_{name}.py")
-
-
-def _lab_command(results: Path, verb: str) -> str:
-    """What a person types for a verb over all exercises of a results folder."""
-    where = "" if results.resolve() == Path("results").resolve() else f" --results {shlex.quote(str(results))}"
-    return f"python -m search {verb}{where}"
 
 
 def _finalists_view(found: Finalists | None) -> dict[str, Any] | None:
