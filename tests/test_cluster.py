@@ -7,14 +7,13 @@ import signal
 import socket
 from pathlib import Path
 
-import cloudpickle
 import keras
 import numpy as np
 import pytest
 
 import search
 from search.errors import WorkError
-from search.workers import cluster
+from search.workers import cluster, sending
 from search.workers.trial import Job, Problem
 from tests.conftest import LONG, NEURON, ROOT, command, run, write_exercise
 from tests.faults import comes_true, trials
@@ -232,7 +231,7 @@ def searched(folder, **where):
 def test_what_a_job_leaves_elsewhere_is_sent_back_and_no_file_of_the_driver_s_is_touched(tmp_path):
     x = np.ones((8, 3), "float32")
     problem = Problem("named", "data", Named(), (x, x[:, :1]), {"validation_data": (x, x[:, :1]), "verbose": 0})
-    parcel = cluster.Parcel(cloudpickle.dumps(problem), cluster._versions())
+    parcel = cluster.Parcel(sending.pack(problem), cluster._versions())
     keep = {"milestones": (2, 4), "keep_best": ("val_loss", "min")}
     first = Job("a", {}, (0,), 2, state=tmp_path / "search" / "trial_0" / "state.npz", **keep)
     whole = Job("b", {}, (0,), 4, state=tmp_path / "search" / "trial_1" / "state.npz", **keep)

@@ -380,7 +380,7 @@ def test_a_retraining_of_another_starting_model_is_done_again(left_alone, tmp_pa
     assert "used as it is" in run(script, *arguments)
     script.write_text(script.read_text().replace("start={'batch_size': 128}", "start={'batch_size': 256}"))
     out = run(script, *arguments, "--read-test-again")
-    assert "retrain: start was {'batch_size': 128} and is now {'batch_size': 256}; the earlier result is kept in" in out
+    assert "retrain: start batch_size was 128 and is now 256; the earlier result is kept in" in out
     metrics = json.loads((tmp_path / "results" / "small" / "retrain" / "metrics.json").read_text())
     assert metrics["start"]["hyperparameters"]["batch_size"] == 256
 

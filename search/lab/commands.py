@@ -168,7 +168,7 @@ def show_summary(session: Session, form: str) -> None:
         WorkError: there is no search yet, or its files are damaged.
     """
     if not (session.folder / "trials.csv").exists():
-        raise WorkError(f"{session.folder} holds no search; run `python {session.script.name} search` first")
+        raise session.no_search()
     if form == "csv":
         print(console.as_csv(session.folder), end="")
     elif form == "json":

@@ -142,7 +142,7 @@ def _refusal(error: click.ClickException) -> str:
     import click
 
     context = getattr(error, "ctx", None)
-    message = " ".join(error.format_message().split()).rstrip(".")
+    message = " ".join(error.format_message().split()).rstrip(".?")
     if context is None:
         return message
     python = "" if context.command_path.startswith("python ") else "python "

@@ -8,6 +8,7 @@ import functools
 import json
 import math
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
@@ -240,7 +241,7 @@ class Session:
             WorkError: there is none yet, or its file is damaged.
         """
         if not (self.folder / "best.json").exists():
-            raise WorkError(f"{self.folder} holds no search; run `python {self.script.name} search` first")
+            raise self.no_search()
         best = folders.read_search(self.folder).best
         assert best is not None
         self.check_best(best)
@@ -326,6 +327,12 @@ class Session:
             "settings": json.loads(json.dumps(settings)),
             "data": self.source.test_sha256,
         }
+
+    def no_search(self) -> WorkError:
+        """What to raise where there is nothing to go on from yet."""
+        where = "" if self.results == Path("results") else f" --results {shlex.quote(str(self.results))}"
+        quick = " --quick" if "--quick" in _command() else ""
+        return WorkError(f"{self.folder} holds no search; run `python {self.script.name} search{quick}{where}` first")
 
     def say(self, text: str) -> None:
         """Prints a line for the person at the terminal."""

@@ -62,7 +62,9 @@ def pack(problem: Problem, folder: Path | None = None) -> bytes:
         OSError: the folder cannot be written.
     """
     content = io.BytesIO()
-    with _own_modules_by_value():
+    # A worker imports an exercise's script, and with it all that the script sets; a tuner's script it does not run again.
+    modules = contextlib.nullcontext() if problem.tuner is None else _own_modules_by_value()
+    with modules:
         try:
             cloudpickle.dump(settings.current(), content)
             _Pickler(content, folder).dump(problem)
