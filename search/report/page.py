@@ -320,7 +320,13 @@ def _finalists_view(found: Finalists | None) -> dict[str, Any] | None:
                 "configuration": f"{name} (the starting model)" if finalist.start else name,
             }
         )
-    return {"rows": rows, "sentence": sentences.finalists(found), "objective": figures.words(found.objective)}
+    return {
+        "rows": rows,
+        "sentence": sentences.finalists(found),
+        "objective": figures.words(found.objective),
+        "epochs": figures.plural(found.epochs, "epoch"),
+        "seeds": len(found.finalists[0].scores),
+    }
 
 
 def _ablation_due(exercise: Results) -> bool:
@@ -414,6 +420,8 @@ def _methods_table(exercise: Results) -> list[tuple[str, list[tuple[str, str]]]]
     intervals, difference = evidence.accuracies(final)
     rows.append(("trainable parameters", [(figures.count(method.parameters), "") for method in methods]))
     for measure, label in MEASURES.items():
+        if measure == "loss_last_ten" and final.epochs < 10:
+            continue
         tested = measure.startswith("test") or "last" in measure
         when = "" if tested else f" after {figures.plural(final.epochs, 'epoch')}"
         rows.append(
