@@ -1,12 +1,16 @@
 """The hand-in: what is in it, and that it runs where it is unpacked."""
 
+import json
+import os
+import shutil
 import subprocess
 import sys
 import tarfile
 
 import pytest
 
-from search.lab.archive import archive
+from search import files
+from search.lab.archive import archive, lacking
 from tests.conftest import ROOT
 
 
@@ -59,3 +63,20 @@ def test_it_runs_where_it_is_unpacked(handed_in, tmp_path):
         [sys.executable, script, "--help"], cwd=folder, capture_output=True, text=True, check=True
     ).stdout
     assert "A single sigmoid neuron" in out
+
+
+def test_what_a_hand_in_lacks_is_said(tmp_path):
+    shutil.copytree(ROOT / "docs" / "results", tmp_path / "results")
+    report = tmp_path / "results" / "report.html"
+    report.write_text("later than the results")
+    assert lacking(report.parent) == []
+    os.utime(report, (1, 1))
+    shutil.rmtree(report.parent / "hidden")
+    run = json.loads((report.parent / "single" / "run.json").read_text())
+    run["steps"]["retrain"]["settings"]["epochs"] = 3
+    (report.parent / "single" / "run.json").write_text(json.dumps(files.seal(run)))
+    assert lacking(report.parent) == [
+        "search_hidden.py has not been run",
+        "A single sigmoid neuron was retrained for 3 epochs, not 100",
+        "the report is older than some of the results: write it again, then the archive",
+    ]
