@@ -183,6 +183,7 @@ class Method:
         history: by metric, a row a seed (s, epochs).
         outputs: the networks' outputs for the test images (s, n, k): k = 1 is the probability of the second class.
         handed_over: the seed whose network is saved.
+        loss_function: what the loss is called, and its settings; empty where it was not recorded.
     """
 
     hyperparameters: dict[str, Setting]
@@ -191,6 +192,7 @@ class Method:
     history: dict[str, Floats]
     outputs: NDArray[np.float32]
     handed_over: int
+    loss_function: dict[str, Setting] = field(default_factory=dict)
 
     @property
     def repeats(self) -> int:
@@ -629,6 +631,7 @@ def _method(entry: dict[str, Any], history: dict[str, Floats], outputs: NDArray[
         history=history,
         outputs=outputs,
         handed_over=int(entry["handed_over"]),
+        loss_function=dict(entry.get("loss_function", {})),
     )
 
 

@@ -24,6 +24,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def _environment():
+    """This process's, read by a thread of its own maybe, while pytest sets and removes the name of the test under way."""
+    return {name: value for name in list(os.environ) if (value := os.environ.get(name)) is not None}
+
+
 class Preloaded:
     """A server that has imported ``modules``; it starts with the first command."""
 
@@ -70,7 +75,7 @@ class Preloaded:
             request = {
                 "arguments": [os.fsdecode(argument) for argument in map(_plain, arguments)],
                 "folder": os.fsdecode(folder),
-                "environment": {**os.environ, "COLUMNS": "120", **environment},
+                "environment": {**_environment(), "COLUMNS": "120", **environment},
                 "ignored": list(map(int, ignored)),
                 "streams": [os.devnull, str(out), str(err)],
                 "status": str(status),

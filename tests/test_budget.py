@@ -54,7 +54,7 @@ def test_a_search_is_made_smaller_by_brackets_and_then_by_hyperband_s_factor():
 
 @pytest.mark.parametrize(("written", "seconds"), [("90s", 90), ("20m", 1200), ("1h30m", 5400), ("1h2m3s", 3723)])
 def test_a_time_is_read_as_people_write_it(written, seconds):
-    from search.lab.cli import Duration
+    from search.lab.options import Duration
 
     assert Duration().convert(written, None, None) == seconds
 

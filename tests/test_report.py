@@ -718,9 +718,54 @@ def test_what_a_budget_left_out_is_said(tmp_path: Path) -> None:
 def test_a_difference_within_the_seeds_is_not_told_apart() -> None:
     near, far = [0.982, 0.9835, 0.981], [0.952, 0.9535, 0.951]
     best = [0.981, 0.983, 0.982]
-    assert "not told apart from any other value by 3 seeds" in sentences.sweep_finding(a_sweep(best, near))
-    assert "Not told apart from it by 3 seeds: 32. Worse: 128." in sentences.sweep_finding(a_sweep(best, near, far))
-    assert "is told apart from every other value by 3 seeds" in sentences.sweep_finding(a_sweep(best, far))
+    assert "not told apart from any other value by 3 seeds on these images" in sentences.sweep_finding(
+        a_sweep(best, near)
+    )
+    assert "Not told apart from it by 3 seeds on these images: 32. Worse: 128." in sentences.sweep_finding(
+        a_sweep(best, near, far)
+    )
+    assert "is told apart from every other value by 3 seeds on these images" in sentences.sweep_finding(
+        a_sweep(best, far)
+    )
+
+
+def test_the_best_value_at_the_end_of_those_tried_is_said_to_be_there() -> None:
+    best, near = (0.992, 0.991, 0.993), (0.98, 0.979, 0.981)
+    at_the_end, inside = a_sweep(near, near, best), a_sweep(near, best, near)
+    assert "It is the largest value tried: a better one may lie beyond." in sentences.sweep_finding(at_the_end)
+    assert "value tried" not in sentences.sweep_finding(inside)
+
+
+def test_times_that_overlap_between_seeds_are_not_compared() -> None:
+    best, near = (0.992, 0.991, 0.993), (0.9915, 0.9905, 0.9925)
+    sweep = a_sweep(best, near)
+    apart = {**sweep.measures, "seconds_per_epoch": [np.array([1.0, 1.1, 1.2]), np.array([0.2, 0.3, 0.9])]}
+    assert "An epoch, once compiled, takes 0.30" in sentences.sweep_details(replace(sweep, measures=apart))
+    load = {**sweep.measures, "seconds_per_epoch": [np.array([1.0, 1.1, 1.2]), np.array([0.2, 0.3, 1.1])]}
+    loaded = replace(sweep, measures=load)
+    assert "An epoch, once compiled" not in sentences.sweep_details(loaded)
+    assert "cheaper" not in sentences.sweep_finding(loaded)
+
+
+def test_losses_that_are_not_one_function_are_said_not_to_compare(lab) -> None:
+    final = results.read_exercise(lab / "single").final
+    assert evidence.differing_losses(final) == []
+    of_losses = ({"loss": "crossentropy", "label_smoothing": 0.0}, {"loss": "crossentropy", "label_smoothing": 0.05})
+    methods = {
+        name: replace(final.methods[name], loss_function=loss)
+        for name, loss in zip(("start", "tuned"), of_losses, strict=True)
+    }
+    exercise = replace(results.read_exercise(lab / "single"), final=replace(final, methods=methods))
+    said = sentences.answer(exercise)
+    assert any("are not one function (label smoothing 0 and 0.05) and do not compare" in text for text in said)
+
+
+def test_a_configuration_that_the_exercise_gave_is_said_not_to_be_drawn(lab) -> None:
+    exercise = results.read_exercise(lab / "single")
+    search = {**exercise.steps["search"]}
+    for handed, said in (([{"batch_size": 32}], False), ([{}, dict(exercise.best.hyperparameters)], True)):
+        steps = {**exercise.steps, "search": {**search, "settings": {"first": handed}}}
+        assert bool(sentences.given(replace(exercise, steps=steps))) == said
 
 
 def test_a_value_with_a_diverged_seed_does_not_win_by_its_survivors() -> None:

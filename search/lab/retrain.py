@@ -113,6 +113,7 @@ class _Tests:
     def __init__(self, exercise: Exercise, source: data.Source, examples: data.Examples, folder: Path) -> None:
         self._exercise, self._source, self._folder = exercise, source, folder
         self.examples, self.labels = examples, _classes(examples.y)
+        self._loss_function: dict[str, Any] = {}  # of the network evaluated last
 
     def of_model(self, name: str, trained: Sequence[tuple[Job, Outcome]]) -> tuple[dict[str, Any], NDArray[np.float32]]:
         """What ``metrics.json`` holds of a model, and the outputs (seeds, n, k) of its networks; the middle one is saved."""
@@ -125,6 +126,7 @@ class _Tests:
             outputs.append(answers)
         described = {
             "hyperparameters": dict(trained[0][0].hyperparameters),
+            "loss_function": self._loss_function,
             "parameters": trained[0][1].parameters,
             **_over_seeds(runs),
             "handed_over": middle,
@@ -143,6 +145,7 @@ class _Tests:
         exercise = self._exercise
         _, model = build(exercise.hypermodel(), job.hyperparameters, job.seed)
         checkpoint.restore(checkpoint.read(job.state, job.identity(exercise.name, self._source.sha256)), model)
+        self._loss_function = _loss_function(model)
         outputs, loss, correct = self._answers(model)
         run = {
             **{metric: series[-1] for metric, series in outcome.history.items()},
@@ -175,6 +178,16 @@ def _best_epoch(history: Mapping[str, Sequence[float]], objective: str, directio
     best = int((np.nanargmax if direction == "max" else np.nanargmin)(history[objective]))
     figures = {f"best_{metric}": history[metric][best] for metric in ("val_loss", "val_accuracy") if metric in history}
     return {"best_epoch": best + 1, **figures}
+
+
+def _loss_function(model: keras.Model) -> dict[str, Any]:
+    """What the model's loss is called, and its settings: losses of which these differ do not compare."""
+    loss = model.loss
+    if not isinstance(loss, keras.losses.Loss):
+        return {"loss": getattr(loss, "__name__", str(loss))}
+    plain = {name: value for name, value in loss.get_config().items() if isinstance(value, (bool, int, float, str))}
+    plain.pop("name", None)
+    return {"loss": type(loss).__name__, **plain}
 
 
 def _over_seeds(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

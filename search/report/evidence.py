@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from search.report import estimators
+from search.report import estimators, figures
 from search.report.estimators import BlockComparison, Floats, Interval, Summary
-from search.results import Ablation, Final, Method, Search, Sweep, Trial
+from search.results import Ablation, Final, Method, Results, Search, Setting, Sweep, Trial
 
 NEAR = 0.01  # of a loss: closer to its minimum than this it is at its minimum
 RISEN = 0.02  # of a loss: a smaller rise is no overfitting
@@ -166,6 +166,27 @@ def compared(sweep: Sweep) -> BlockComparison:
     return estimators.compare_blocks(table)
 
 
+def differing_losses(final: Final) -> list[str]:
+    """The settings in which the two models' losses differ, 'label_smoothing 0 and 0.05'; none where they are one function."""
+    start, tuned = (final.methods[name].loss_function for name in ("start", "tuned"))
+    names = [name for name in dict.fromkeys((*start, *tuned)) if start.get(name) != tuned.get(name)]
+    return [
+        f"{figures.words(name)} {figures.setting(start.get(name))} and {figures.setting(tuned.get(name))}"
+        for name in names
+    ]
+
+
+def crossentropy(final: Final, method: Method) -> Summary:
+    """Of the labels under the networks' probabilities for the test images, over seeds: the same function for any loss."""
+    given = np.clip(method.outputs.astype(float), 1e-7, 1 - 1e-7)  # as Keras clips
+    of_label = (
+        np.where(final.labels == 1, given[..., 0], 1 - given[..., 0])
+        if given.shape[2] == 1
+        else given[:, np.arange(len(final.labels)), final.labels]
+    )
+    return estimators.summary(-np.log(of_label).mean(axis=1))
+
+
 def effects(found: Ablation) -> list[Interval | None]:
     """What each step changes of the mean objective, see :func:`search.report.estimators.successive_differences`."""
     return estimators.successive_differences([one.scores for one in found.path])
@@ -184,6 +205,27 @@ def cheaper_ties(sweep: Sweep, comparison: BlockComparison) -> list[int]:
         if sweep.parameters and sweep.parameters[i] != sweep.parameters[best]:
             if sweep.parameters[i] < sweep.parameters[best]:
                 found.append(i)
-        elif seconds[i] < 0.9 * seconds[best]:
+        elif seconds[i] < 0.9 * seconds[best] and _apart(sweep.measures["seconds_per_epoch"], i, best):
             found.append(i)
     return found
+
+
+def _apart(measured: Sequence[Floats], low: int, high: int) -> bool:
+    """Whether every seed's time of the one is below every seed's of the other: else the machine's load may make it so."""
+    return bool(np.nanmax(measured[low]) < np.nanmin(measured[high]))
+
+
+def quickest_and_slowest(sweep: Sweep) -> tuple[int, int] | None:
+    """The values whose epochs took least and most, by the median; None where some seed of one took as long as the other's."""
+    measured = sweep.measures["seconds_per_epoch"]
+    medians = np.array([estimators.summary(group).median for group in measured])
+    if np.isfinite(medians).sum() < 2:
+        return None
+    low, high = int(np.nanargmin(medians)), int(np.nanargmax(medians))
+    return (low, high) if _apart(measured, low, high) else None
+
+
+def is_starting_value(exercise: Results, sweep: Sweep, value: Setting) -> bool:
+    """Whether the sweep's model of this value is the starting model, what was tuned for the value included."""
+    tuned = sweep.chosen.get(str(value))
+    return exercise.start.get(sweep.name) == value and tuned in (None, exercise.start.get(str(sweep.retuned)))

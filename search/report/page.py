@@ -176,7 +176,7 @@ def _drawings(exercise: Results) -> dict[str, Callable[[], Figure]]:
             drawings["misread"] = partial(plots.misread, **vars(final.misread), classes=classes)
     drawings |= _search_drawings(exercise.search)
     for sweep in exercise.sweeps:
-        start = exercise.start.get(sweep.name)
+        start = next((value for value in sweep.values if evidence.is_starting_value(exercise, sweep, value)), None)
         drawings[_sweep_plot(sweep)] = partial(plots.sweep, sweep.name, sweep.values, sweep.measures, start)
     points = _costs(exercise)
     if plots.costs_differ(points):
@@ -374,6 +374,7 @@ def _ablation_view(found: Ablation | None, exercise: Results) -> dict[str, Any] 
         "objective": figures.words(found.objective),
         "unit": ", points" if figures.is_share(found.objective) else "",
         "seeds": len(found.path[0].scores),
+        "epochs": figures.plural(found.epochs, "epoch"),
     }
 
 
@@ -427,6 +428,9 @@ def _methods_table(exercise: Results) -> list[tuple[str, list[tuple[str, str]]]]
         rows.append(
             (f"{label}{when}", [_measured(measure, evidence.over_seeds(method, measure)) for method in methods])
         )
+    if evidence.differing_losses(final):
+        plain = [_measured("loss", evidence.crossentropy(final, method)) for method in methods]
+        rows.append(("test cross-entropy of the labels, one function for both", plain))
     ends = [(figures.interval(interval.low, interval.high), "") for interval in intervals.values()]
     over = "seeds and images" if max(method.repeats for method in methods) > 1 else "images, of one seed"
     rows.append((f"mean test accuracy, 95 % interval over {over}", ends))
@@ -593,7 +597,7 @@ def _sweep_rows(exercise: Results, sweep: Sweep) -> list[dict[str, Any]]:
         rows.append(
             {
                 "value": figures.value(value) + _retuned(sweep, value),
-                "start": exercise.start.get(sweep.name) == value,
+                "start": evidence.is_starting_value(exercise, sweep, value),
                 "seeds": str(seeds) if finite == seeds else f"{finite} of {seeds}",
                 "cells": cells,
             }

@@ -46,12 +46,33 @@ def answer(exercise: Results) -> list[str]:
             f"model and {tuned['loss']} for the tuned model; the test accuracy is {start['test_accuracy']} and "
             f"{tuned['test_accuracy']}{over}. {_verdict(final)}"
         )
+        if differing := evidence.differing_losses(final):
+            plain = [ranged("loss", evidence.crossentropy(final, final.methods[name])) for name in ("start", "tuned")]
+            sentences.append(
+                f"The two losses are not one function ({figures.listed(differing)}) and do not compare. On the test images the "
+                f"cross-entropy of the labels, the same for both, is {plain[0]} for the starting and {plain[1]} for the "
+                "tuned model."
+            )
     sentences += chosen(exercise.search)
     if exercise.finalists is not None:
         sentences.append(finalists(exercise.finalists))
-    sentences += left_out(exercise)
+    sentences += [*given(exercise), *left_out(exercise)]
     return sentences + [
         text for sweep in exercise.sweeps for text in (sweep_finding(sweep), side_by_side(exercise, sweep)) if text
+    ]
+
+
+def given(exercise: Results) -> list[str]:
+    """Whether the best configuration was drawn, or handed to the search by the exercise."""
+    if exercise.best is None:
+        return []
+    _, *handed = exercise.steps.get("search", {}).get("settings", {}).get("first") or [{}]
+    values = exercise.best.hyperparameters
+    if not any(all(values.get(name) == value for name, value in one.items()) for one in handed):
+        return []
+    return [
+        f"The search did not draw it: it is one of the {figures.plural(len(handed), 'configuration')} that the exercise "
+        "names as known to serve, which are tried first."
     ]
 
 
@@ -196,8 +217,9 @@ def rule(exercise: Results, final: Final) -> str:
             f"{ranged('test_accuracy', at_the_end)} at the end: both were read at once, and nothing was chosen by them."
         )
     return (
-        f"One rule holds for the final training: every figure is of the network after its last epoch, as the lab asks, "
-        f"on training, validation and test images alike. The search scores a trial by its best epoch instead.{ends} "
+        "One rule holds for the final training: figures on validation and test images are of the network after its last "
+        "epoch, as the lab asks; training loss and accuracy are Keras's, means over that epoch's batches while the network "
+        f"changes, with dropout and shifts where it has them. The search scores a trial by its best epoch instead.{ends} "
         "The network handed over, model.keras, is that of seed "
         f"{final.methods['tuned'].handed_over}, the middle one by validation loss; no figure here is its alone."
     )
@@ -389,8 +411,9 @@ def sweep_finding(sweep: Sweep) -> str:
         return f"{top}{out}"
     if not compared.freedom:
         return f"{top} With one seed a value this cannot be told apart from the chance of a seed.{out}"
+    top += _edge(sweep, best)
     close, told = [values[i] for i in rest if i not in compared.worse], [values[i] for i in compared.worse]
-    by = f"by {figures.plural(seeds, 'seed')}"
+    by = f"by {figures.plural(seeds, 'seed')} on these images"
     if not close:
         text = f"{top} It is told apart from every other value {by}."
     elif not told:
@@ -400,6 +423,15 @@ def sweep_finding(sweep: Sweep) -> str:
     cheap = [_cost(sweep, i) for i in evidence.cheaper_ties(sweep, compared)]
     ties = f" As good as these seeds can tell, and cheaper: {figures.listed(cheap)}." if cheap else ""
     return f"{text}{ties}{out}"
+
+
+def _edge(sweep: Sweep, best: int) -> str:
+    """Whether the best value is the first or the last of those tried; values that are no numbers have no order."""
+    numbers = [value for value in sweep.values if isinstance(value, (int, float)) and not isinstance(value, bool)]
+    if len(numbers) < 3 or len(numbers) < len(sweep.values) or sweep.values[best] not in (min(numbers), max(numbers)):
+        return ""
+    end = "smallest" if sweep.values[best] == min(numbers) else "largest"
+    return f" It is the {end} value tried: a better one may lie beyond."
 
 
 def _cost(sweep: Sweep, i: int) -> str:
@@ -423,8 +455,11 @@ def side_by_side(exercise: Results, sweep: Sweep) -> str:
     best = sweep.values[compared.order[0]]
     origin = NAMES.get(sweep.origin, sweep.origin)
     if found == best:
+        others = [figures.value(sweep.values[i]) for i in compared.order[1:] if i not in compared.worse]
+        ties = f"; the sweep does not tell {figures.listed(others)} apart from it" if others else ""
         return (
-            f"Which {name}? {figures.value(best)}: the sweep's best value, and that of the search's best configuration."
+            f"Which {name}? {figures.value(best)}: the sweep's best value, and that of the search's best "
+            f"configuration{ties}."
         )
     tied = [sweep.values[i] for i in compared.order if i not in compared.worse]
     settings = f"whose other values are not the {origin} model's"
@@ -447,7 +482,7 @@ def side_by_side(exercise: Results, sweep: Sweep) -> str:
 def sweep_details(sweep: Sweep) -> str:
     """The figures behind a sweep's finding: the lead over the runner-up, the loss, the cost."""
     values, compared = _values(sweep), evidence.compared(sweep)
-    means, losses, seconds = (_means(sweep, measure) for measure in ("val_accuracy", "loss", "seconds_per_epoch"))
+    means, losses = (_means(sweep, measure) for measure in ("val_accuracy", "loss"))
     sentences = []
     if len(compared.order) > 1:
         best, second = compared.order[:2]
@@ -462,11 +497,12 @@ def sweep_details(sweep: Sweep) -> str:
     if np.isfinite(losses).sum() > 1:
         low = int(np.nanargmin(losses))
         sentences.append(f"The final training loss is lowest at {values[low]} ({figures.loss(losses[low])}).")
-    if np.isfinite(seconds).sum() > 1:
-        fast, slow = int(np.nanargmin(seconds)), int(np.nanargmax(seconds))
+    if apart := evidence.quickest_and_slowest(sweep):
+        fast, slow = apart
+        medians = [estimators.summary(sweep.measures["seconds_per_epoch"][i]).median for i in apart]
         sentences.append(
-            f"An epoch, once compiled, takes {figures.duration(seconds[fast])} at {values[fast]} and "
-            f"{figures.duration(seconds[slow])} at {values[slow]}."
+            f"An epoch, once compiled, takes {figures.duration(medians[0])} at {values[fast]} and "
+            f"{figures.duration(medians[1])} at {values[slow]} (medians)."
         )
     return " ".join(sentences)
 
@@ -589,7 +625,7 @@ def not_tested(exercise: Results) -> list[str]:
         vary, hold = ("sweep over {} varies", "holds") if len(swept) == 1 else ("sweeps over {} vary", "hold")
         limits.append(
             f"The {vary.format(figures.listed(swept))} one hyper-parameter and {hold} the others at the "
-            f"{NAMES.get(origin, origin)} model's values; how hyper-parameters act together was not tested. "
+            f"{NAMES.get(origin, origin)} model's values{_but_the_retuned(exercise, origin)}; how hyper-parameters act together was not tested. "
             "Comparisons within a sweep are corrected for the number of its values, not for the number of sweeps."
         )
     limits.append(
@@ -634,11 +670,17 @@ def lab_discussion(exercises: Sequence[Results]) -> list[str]:
             f"{figures.percent(intervals['a'].value)} and {figures.percent(intervals['b'].value)} on average. The "
             f"difference, {_change(difference)}, {'leaves out' if _apart(difference) else 'holds'} zero."
         )
-    tasks = {exercise.task: (exercise, final.majority_accuracy) for exercise, final in finished}
-    if len(tasks) > 1:
-        shares = [f"{figures.percent(majority)} in '{exercise.title}'" for exercise, majority in tasks.values()]
+    if len({exercise.task for exercise, _ in finished}) > 1:
+        shares = [f"{figures.percent(final.majority_accuracy)} in '{exercise.title}'" for exercise, final in finished]
         paragraphs.append(
             "Accuracies and losses of different tasks do not compare: always answering the most frequent class gives "
             f"{figures.listed(shares)}."
         )
     return paragraphs
+
+
+def _but_the_retuned(exercise: Results, origin: str) -> str:
+    retuned = sorted(
+        {figures.words(sweep.retuned) for sweep in exercise.sweeps if sweep.origin == origin and sweep.retuned}
+    )
+    return f", but for the {figures.listed(retuned)}, which is tuned for each value" if retuned else ""
