@@ -58,6 +58,7 @@ def test_help_of_a_verb_shows_its_flags(verb, has, has_not, without_tensorflow):
     assert has_not not in process.stdout
 
 
+@pytest.mark.long
 def test_test_images_are_read_last_and_once(done):
     script, out = done
     assert (

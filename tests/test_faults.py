@@ -329,6 +329,7 @@ def fill(ballast, process=None):
         time.sleep(0.005)
 
 
+@pytest.mark.long
 def test_a_full_disk_stops_the_search_in_one_line_and_room_lets_it_go_on(left_alone, small_disk, small_data, tmp_path):
     script = logged_exercise(tmp_path)
     results = small_disk(tmp_path / "results", "16m")

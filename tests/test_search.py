@@ -181,6 +181,7 @@ def test_a_worker_that_dies_is_replaced_and_the_trial_marked_after_its_retries(t
     )
 
 
+@pytest.mark.long
 def test_damaged_files_of_a_search_are_made_again(left_alone, tmp_path, small_data):
     script, results, _ = left_alone
     mine = tmp_path / "results"
@@ -228,6 +229,7 @@ def test_the_whole_exercise_leaves_every_file(tmp_path, small_data):
     assert "retrain: done before with the same settings" in again
 
 
+@pytest.mark.long
 def test_steps_after_a_quick_search_take_the_images_that_it_took(tmp_path):
     script = write_exercise(tmp_path, NEURON)
     run(script, "search", "--quick", "--results", "mine", "--workers", 0)

@@ -67,6 +67,7 @@ def said(tmp_path, name, before, workers, verbose=0):
     return {line for line in lines if line.startswith("SEEN")}, found, ran.stdout
 
 
+@pytest.mark.long
 def test_settings_of_the_process_and_its_modules_variables_reach_the_workers(tmp_path):
     here, found, _ = said(tmp_path, "here", SET, "workers=0")
     there, found_there, _ = said(tmp_path, "there", SET, "workers=2")

@@ -113,6 +113,7 @@ schedule = keras.optimizers.schedules.CosineDecay(0.05, 20)
 LONG = {  # to trace
     *("attention", "gru", "lstm", "two inputs", "class weights", "sample weights", "two outputs", "mixed precision"),
     *("split of many", "schedule", "too many steps", "some steps", "convolution", "auc", "subclassed", "regulariser"),
+    *("averaged weights", "split", "summed loss", "steps alone", "now and then", "clipped", "chosen epochs", "unbuilt"),
 }
 CASES = {
     "regression": (dense, X, REAL, {}),

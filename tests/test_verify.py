@@ -97,6 +97,7 @@ def test_a_raised_accuracy_is_named(results):
     assert "right are told" in wrong(results)["counts and intervals"]
 
 
+@pytest.mark.long
 def test_another_network_is_named(results):
     retrain = results / "small" / "retrain"
     shutil.copy(retrain / "start_model.keras", retrain / "model.keras")
@@ -127,6 +128,7 @@ def test_a_sentence_that_the_numbers_do_not_say_is_named(results):
     assert "Best of all" in wrong(results)["report"]
 
 
+@pytest.mark.long
 def test_a_page_of_other_code_is_said_to_be_one(results):
     page = results / "small" / "report.html"
     page.write_text(page.read_text().replace("<title>", "<title>Older: "))
