@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,10 +94,28 @@ def crossed_bootstrap(
     return accuracies
 
 
-def percentile_interval(value: float, draws: Floats) -> Interval:
-    """The 2.5 and 97.5 % quantiles of a bootstrap's draws, about the estimate itself."""
+def bootstrap_interval(value: float, draws: Floats, of_seeds: Sequence[Floats] = ()) -> Interval:
+    """The 2.5 and 97.5 % quantiles of a bootstrap's draws, widened for how little few seeds tell of their own variance.
+
+    A percentile of the means of three trainings cannot leave their range, and where seeds vary by more than images it
+    holds the truth in 80 % of cases. Both ends are moved away from the estimate by the ratio of Student's to the normal
+    quantile, with Satterthwaite's degrees of freedom for the sum of the seeds' and the images' variances (Biometrics
+    Bulletin 2, 1946): the ratio is 1 where images make the variance, and 2.2 where three seeds do.
+
+    Args:
+        value: the estimate.
+        draws: see :func:`crossed_bootstrap`.
+        of_seeds: of each model in the estimate, its trainings' accuracies (s,).
+    """
     low, high = np.quantile(draws, [LEVEL / 2, 1 - LEVEL / 2])
-    return Interval(float(value), float(low), float(high))
+    known = sum(
+        (float(one.var(ddof=1)) / len(one)) ** 2 / (len(one) - 1) for one in of_seeds if len(one) > 1 and one.var() > 0
+    )
+    ratio = 1.0
+    if known:
+        freedom = float(draws.var()) ** 2 / known
+        ratio = max(1.0, float(stats.t.ppf(1 - LEVEL / 2, freedom) / stats.norm.ppf(1 - LEVEL / 2)))
+    return Interval(float(value), value + ratio * (float(low) - value), value + ratio * (float(high) - value))
 
 
 def accuracy_intervals(right: Mapping[str, NDArray[np.bool_]]) -> tuple[dict[str, Interval], Interval | None]:
@@ -110,9 +128,11 @@ def accuracy_intervals(right: Mapping[str, NDArray[np.bool_]]) -> tuple[dict[str
         right: see :func:`crossed_bootstrap`.
     """
     draws = crossed_bootstrap(right)
+    of_seeds = {name: rows.mean(axis=1) for name, rows in right.items()}
     intervals = {}
     for name, rows in right.items():
-        intervals[name] = percentile_interval(float(rows.mean()), draws[name])
+        found = bootstrap_interval(float(rows.mean()), draws[name], [of_seeds[name]])
+        intervals[name] = Interval(found.value, max(0.0, found.low), min(1.0, found.high))
         if rows.all() or not rows.any():
             n = rows.shape[1]
             ends = stats.binomtest(n if rows.all() else 0, n).proportion_ci(1 - LEVEL, method="wilson")
@@ -121,7 +141,7 @@ def accuracy_intervals(right: Mapping[str, NDArray[np.bool_]]) -> tuple[dict[str
         return intervals, None
     first, second = right
     difference = float(right[second].mean() - right[first].mean())
-    return intervals, percentile_interval(difference, draws[second] - draws[first])
+    return intervals, bootstrap_interval(difference, draws[second] - draws[first], list(of_seeds.values()))
 
 
 @dataclass(frozen=True)

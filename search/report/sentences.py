@@ -309,7 +309,11 @@ def fitting(name: str, method: Method) -> str:
             f"its validation loss ends at {ends[0]}, its validation accuracy at {ends[1]}."
         )
     lowest = estimators.summary([fit.lowest for fit in found])
-    where = f"epoch {lowest.low:.0f}" if lowest.low == lowest.high else f"epochs {lowest.low:.0f} to {lowest.high:.0f}"
+    where = (
+        f"epoch {lowest.low:.0f}"
+        if lowest.low == lowest.high
+        else f"epochs {lowest.low:.0f} to {lowest.high:.0f}, by seed"
+    )
     minimum, end, before = (
         ranged("loss", estimators.summary([getattr(fit, part) for fit in found]))
         for part in ("minimum", "end", "before")
