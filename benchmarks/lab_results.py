@@ -60,20 +60,24 @@ def table(folder: Path) -> str:
         epochs.add(metrics["epochs"])
         for i, (name, called) in enumerate((("start", "starting"), ("tuned", "tuned"))):
             seeds.add(len(metrics[name]["seeds"]))
-            rows.append((title if i == 0 else "", *_row(metrics[name], called)))
+            other = metrics["tuned" if name == "start" else "start"]
+            rows.append((title if i == 0 else "", *_row(metrics[name], called, other)))
         rows.append(("", "tuned minus starting", "", "", "", _difference(metrics["difference"])))
     columns = [column.format(epochs=" or ".join(map(str, sorted(epochs)))) for column in COLUMNS]
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
-def _row(model: dict[str, Any], called: str) -> tuple[str, ...]:
+def _row(model: dict[str, Any], called: str, other: dict[str, Any]) -> tuple[str, ...]:
     settings = ", ".join(f"{name} {figures.value(value)}" for name, value in model["hyperparameters"].items())
     spreads = {measure: model["range"].get(measure, [model[measure]] * 2) for measure in ("loss", "test_accuracy")}
     loss, accuracy = (
         f"{figures.metric(measure, model[measure])} ({figures.extent(measure, *spread)})"
         for measure, spread in spreads.items()
     )
+    its, others = model.get("loss_function", {}), other.get("loss_function", {})
+    if apart := [f"{figures.words(name)} {figures.value(its[name])}" for name in its if its[name] != others.get(name)]:
+        loss += f", with {figures.listed(apart)}"
     low, high = model["interval"]
     return f"{called}: {settings}", f"{model['parameters']:,}", loss, accuracy, f"{100 * low:.2f} to {100 * high:.2f} %"
 
