@@ -6,8 +6,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Files of tests run side by side, one a core.
 SIDE_BY_SIDE := --numprocesses auto --dist loadfile
+# Which tests `make test` runs; continuous integration runs `make test MARKS="not slow"`.
+MARKS ?= not slow and not long
 
-.PHONY: lab test long slow check compat clean
+.PHONY: lab test slow check compat clean
 
 lab: $(VENV)/ready
 	$(BIN)/python search_single.py
@@ -16,11 +18,7 @@ lab: $(VENV)/ready
 	$(BIN)/python -m search report
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
-
-# The tests that `make test` leaves out; continuous integration runs both.
-long: $(VENV)/ready
-	$(BIN)/python -m pytest -m long $(SIDE_BY_SIDE)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "$(MARKS)"
 
 slow: $(VENV)/ready
 	$(BIN)/python -m pytest -m slow $(SIDE_BY_SIDE)

@@ -1,6 +1,6 @@
 """``search.training.fit`` against ``model.fit`` on generated models, trained one after another in one process.
 
-Every day 10, the same each time; continuous integration tries 40, ``make slow`` 200. ``FIT_EXAMPLES=3000 python -m pytest
+Every day 10, the same each time; continuous integration 30, ``make slow`` 200. ``FIT_EXAMPLES=3000 python -m pytest
 tests/test_training_generated.py`` tries others.
 """
 
@@ -22,7 +22,7 @@ from search.training.fit import fit
 L, K = keras.layers, keras.callbacks
 EXAMPLES = os.environ.get("FIT_EXAMPLES")
 every_day = pytest.mark.parametrize(
-    "examples", [5, pytest.param(20, marks=pytest.mark.long), pytest.param(100, marks=pytest.mark.slow)]
+    "examples", [5, pytest.param(10, marks=pytest.mark.long), pytest.param(100, marks=pytest.mark.slow)]
 )
 
 
