@@ -51,13 +51,67 @@ SETTINGS = {"units": 7}
 def units():
     return SETTINGS["units"]
 """
+# Everything by which a module may have changed by the time that trials run, and what build itself changes on it.
+CONFIG = """
+import threading
+LOCK, MISSING = threading.Lock(), object()
+rate = 0.5
+class Options:
+    units = 7
+    def scale(self):
+        return 1
+options = Options()
+def told(value=MISSING):
+    return value is MISSING
+def network():
+    import keras
+    with LOCK:
+        assert told()
+    layers = [keras.layers.Dense(Options.units), keras.layers.Dense(options.width), keras.layers.Dense(1)]
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    model.compile(keras.optimizers.SGD(rate * options.scale() * factor()), "mse")
+    return model
+def factor():
+    return 1
+"""
+CHANGING = """
+import sys
+import numpy as np
+import config
+from config import options
+import search as keras_tuner
+
+config.rate = 0.01
+config.Options.units = 3
+config.Options.scale = lambda self: 0.5
+config.factor = lambda: 0.25
+options.width = 2
+
+def build(hp):
+    options.width = hp.Int("width", 4, 5)
+    import config as again
+    model = again.network()
+    print("SEEN", model.count_params() - options.width, round(float(model.optimizer.learning_rate), 6), flush=True)
+    return model
+
+x = np.arange(80.0).reshape(20, 4).astype("float32") / 80
+tuner = keras_tuner.GridSearch(build, "val_loss", max_trials=4, seed=1, directory=sys.argv[1], workers={workers})
+tuner.search(x, x[:, :1], epochs=1, validation_data=(x, x[:, :1]), verbose=0)
+print("FOUND", [row["status"] for row in tuner.results])
+"""
 
 
 def said(tmp_path, name, before, workers, verbose=0):
-    folder = tmp_path / name
+    script = SCRIPT.format(before=textwrap.dedent(before), workers=workers, verbose=verbose)
+    return printed_by(tmp_path / name, script, shape=SHAPE)
+
+
+def printed_by(folder, script, **modules):
+    """What a program printed: its lines of what was seen, of what was found, and all of it."""
     folder.mkdir()
-    (folder / "shape.py").write_text(SHAPE)
-    (folder / "program.py").write_text(SCRIPT.format(before=textwrap.dedent(before), workers=workers, verbose=verbose))
+    for module, text in modules.items():
+        (folder / f"{module}.py").write_text(text)
+    (folder / "program.py").write_text(script)
     command = [sys.executable, "program.py", str(folder / "project")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
@@ -74,6 +128,16 @@ def test_settings_of_the_process_and_its_modules_variables_reach_the_workers(tmp
     assert here == there == {"SEEN ['float64', 0.3, 'channels_first', 'float64', 'autoclustering', 3, 'once', True]"}
     assert found == found_there
     assert ", 2)" in found[0]  # epochs: as many as Keras was told at most
+
+
+@pytest.mark.long
+def test_modules_are_in_workers_what_the_script_and_build_have_made_of_them(tmp_path):
+    """Variables, attributes of classes and functions that were replaced, and objects that a module and the script share."""
+    here, found, _ = printed_by(tmp_path / "here", CHANGING.format(workers=0), config=CONFIG)
+    there, found_there, _ = printed_by(tmp_path / "there", CHANGING.format(workers=2), config=CONFIG)
+    assert there == here
+    assert {line.split()[-1] for line in here} == {"0.00125"}
+    assert found == found_there == ["FOUND ['COMPLETED', 'COMPLETED']"]
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,11 @@ Large arrays are mapped, not copied.
 
 from __future__ import annotations
 
-import contextlib
 import io
-import os
+import pickle
 import shutil
-import site
 import sys
-import sysconfig
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +18,7 @@ import numpy as np
 
 from search import files
 from search.errors import first_line
-from search.workers import settings
+from search.workers import modules, settings
 from search.workers.base import Unpicklable
 from search.workers.trial import Problem
 
@@ -63,15 +60,15 @@ def pack(problem: Problem, folder: Path | None = None) -> bytes:
     """
     content = io.BytesIO()
     # A worker imports an exercise's script, and with it all that the script sets; a tuner's script it does not run again.
-    modules = contextlib.nullcontext() if problem.tuner is None else _own_modules_by_value()
-    with modules:
-        try:
-            cloudpickle.dump(settings.current(), content)
-            _Pickler(content, folder).dump(problem)
-        except OSError:
-            raise
-        except Exception as error:  # pickle raises nearly anything
-            raise Unpicklable(_blamed(problem, error)) from None
+    held = {} if problem.tuner is None else modules.variables(_can_be_sent)
+    try:
+        cloudpickle.dump(settings.current(), content)
+        _Pickler(content, folder).dump(held)
+        _Pickler(content, folder, modules.places(held)).dump(problem)
+    except OSError:
+        raise
+    except Exception as error:  # pickle raises nearly anything
+        raise Unpicklable(_blamed(problem, error)) from None
     return content.getvalue()
 
 
@@ -79,44 +76,37 @@ def unpack(content: bytes) -> Problem:
     """What :func:`pack` packed; the settings first, which what is unpickled may depend on."""
     stream = io.BytesIO(content)
     settings.use(cloudpickle.load(stream))
-    problem = cloudpickle.load(stream)
+    modules.set_variables(cloudpickle.load(stream))
+    problem = _Unpickler(stream).load()
     assert isinstance(problem, Problem)
     return problem
 
 
-@contextlib.contextmanager
-def _own_modules_by_value() -> Iterator[None]:
-    """Inside it, functions and classes of the user's modules are pickled with what the modules' variables are by now."""
-    own = [module for name, module in list(sys.modules.items()) if _is_own(name, module)]
-    own = [module for module in own if module.__name__ not in cloudpickle.list_registry_pickle_by_value()]
-    for module in own:
-        cloudpickle.register_pickle_by_value(module)
+def _can_be_sent(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return not value.dtype.hasobject
     try:
-        yield
-    finally:
-        for module in own:
-            cloudpickle.unregister_pickle_by_value(module)
-
-
-def _is_own(name: str, module: Any) -> bool:
-    """Whether a module is of the user's own: neither installed, nor Python's, nor ours; ``__main__`` goes by value anyway."""
-    file = getattr(module, "__file__", None)
-    if not file or name != module.__name__ or name.partition(".")[0] in ("__main__", "search"):
+        _Pickler(io.BytesIO(), None).dump(value)
+    except Exception:  # pickle raises nearly anything
         return False
-    return not file.startswith(INSTALLED)
+    return True
 
 
-_FOLDERS = {
-    *(sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")),
-    *site.getsitepackages(),
-}
-INSTALLED = tuple(f"{folder}{os.sep}" for folder in (*_FOLDERS, site.getusersitepackages()))
+class _Unpickler(pickle.Unpickler):
+    def persistent_load(self, place: Any) -> Any:
+        return modules.at(place)
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    def __init__(self, file: io.BytesIO, folder: Path | None) -> None:
+    def __init__(
+        self, file: io.BytesIO, folder: Path | None, places: Mapping[int, modules.Place] | None = None
+    ) -> None:
         super().__init__(file)
-        self._folder, self._count = folder, 0
+        self._folder, self._places = folder, places or {}
+
+    def persistent_id(self, obj: Any) -> modules.Place | None:
+        """Objects that a module of the user's holds are taken from there, where it is unpickled."""
+        return self._places.get(id(obj))
 
     def reducer_override(self, obj: Any) -> Any:
         if type(obj) is np.ndarray and self._is_worth_a_file(obj):
@@ -134,8 +124,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def _written(self, array: Any) -> str:
         assert self._folder is not None
-        path = self._folder / f"{self._count}.npy"
-        self._count += 1
+        path = self._folder / f"{len(list(self._folder.iterdir()))}.npy"
         np.save(path, array, allow_pickle=False)
         return str(path.resolve())
 
