@@ -752,7 +752,7 @@ def _own_steps(model: keras.Model) -> str:
     if not isinstance(model, keras.Model):
         return ""
     if model.run_eagerly:
-        return "the model, compiled with run_eagerly,"
+        return "a model compiled with run_eagerly"
     for name in STEPS:
         if not getattr(getattr(model, name), "__module__", "").startswith(("keras.", "search.")):
             return f"{type(model).__name__}.{name}"

@@ -79,7 +79,10 @@ def retrain(
     outcomes = dict(zip(jobs, run_all(workers, list(jobs.values()), watch), strict=True))
     for key, outcome in outcomes.items():
         if not outcome.completed:
-            raise WorkError(f"retraining the {jobs[key].name} failed: {outcome.message}")
+            raise WorkError(
+                f"retraining the {jobs[key].name} failed: {outcome.message}; another --seed, fewer --epochs or a search anew may "
+                "serve, and what has been trained is kept"
+            )
     tests = _Tests(exercise, source, read_test(), folder)
     metrics: dict[str, Any] = {
         "format": 1,
