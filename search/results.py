@@ -320,6 +320,13 @@ class Results:
             break
         return f"{shlex.join(words)} {step} {shlex.join(options)}".replace("  ", " ").strip()
 
+    def lab_command(self, verb: str) -> str:
+        """The shell command of a verb over all exercises of the folder that this one was run into, wherever it is now."""
+        words = shlex.split(self.command())
+        given = [word for i, word in enumerate(words) if word.startswith("--results") or words[i - 1] == "--results"]
+        quick = ["--results", "results/quick"] if "--quick" in words else []
+        return shlex.join(["python", "-m", "search", *shlex.split(verb), *(given or quick)])
+
 
 def lab_command_line(results: Path, verb: str) -> str:
     """What a person types for a verb over all exercises of a results folder."""

@@ -28,6 +28,10 @@ every_day = pytest.mark.parametrize(
 
 def tried(check, examples):
     """Runs ``check`` on so many recipes, or on as many others as were asked for."""
+
+    def checked(recipe):  # hypothesis takes a function once
+        check(recipe)
+
     given(recipes())(
         settings(
             max_examples=int(EXAMPLES or examples),
@@ -35,7 +39,7 @@ def tried(check, examples):
             deadline=None,
             database=None,
             suppress_health_check=[*HealthCheck],
-        )(check)
+        )(checked)
     )()
 
 

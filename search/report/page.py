@@ -27,7 +27,6 @@ from search.results import (
     Search,
     Sweep,
     Trial,
-    lab_command_line,
     read_exercise,
     read_project,
     read_test_readings,
@@ -115,7 +114,7 @@ def write_lab_report(results: Path) -> Path:
     histories = {exercise.title: _histories(exercise) for exercise in exercises if exercise.final is not None}
     lab: dict[str, Any] = {
         "missing": [_alike(exercises[0], name) for name in LAB_ORDER if name not in names],
-        "archive": lab_command_line(results, "archive LASTNAME_firstname"),
+        "archive": exercises[0].lab_command("archive LASTNAME_firstname"),
         "losses": _data_uri(plots.png(plots.lab_losses(histories))) if histories else "",
         "discussion": sentences.lab_discussion(exercises),
         "dates": sorted({_moment(str(step["started"]))[:10] for e in exercises for step in e.steps.values()}),
@@ -262,9 +261,7 @@ def _view(exercise: Results, images: dict[str, str]) -> dict[str, Any]:
         "data": exercise.data,
         "answer": sentences.answer(exercise),
         "pending": pending,
-        "lab_commands": [
-            lab_command_line(exercise.folder.parent, verb) for verb in ("report", "archive LASTNAME_firstname")
-        ],
+        "lab_commands": [exercise.lab_command(verb) for verb in ("report", "archive LASTNAME_firstname")],
         "final": final,
         "methods": _methods_table(exercise),
         "seeds": max((method.repeats for method in final.methods.values()), default=1) if final else 1,
