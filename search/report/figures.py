@@ -92,7 +92,7 @@ def interval(low: float, high: float) -> str:
 def extent(name: str, low: float, high: float) -> str:
     """The smallest and largest of a metric called `name`, without the unit: '99.02 to 99.37'."""
     ends = [metric(name, end).removesuffix(f"{NBSP}%") for end in (low, high)]
-    return "alike to the digits shown" if ends[0] == ends[1] else " to ".join(ends)
+    return "all round to this" if ends[0] == ends[1] else " to ".join(ends)
 
 
 def spread(name: str, mean: float, deviation: float) -> str:
