@@ -1,6 +1,6 @@
 """Where a search's time goes: one worker, inside this process, every program it compiles watched.
 
-    python benchmarks/profile.py hidden [--max-epochs 27] [--seed 0] [--quick]
+    python benchmarks/breakdown.py hidden [--max-epochs 27] [--seed 0] [--quick]
 
 Two workers spend the same, each its half. The floor is what the matrix products of the same epochs take NumPy on one core.
 """
