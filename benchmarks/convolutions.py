@@ -62,7 +62,10 @@ def _serve(pipe: Any, name: str, cores: list[int], images: int) -> None:
     x, y = train.x[:images], train.y[:images]
     epoch = None
     while True:
-        network = pipe.recv()
+        try:
+            network = pipe.recv()
+        except EOFError:  # the benchmark has ended
+            return
         if network is not None:
             epoch = SIDES[name](network, x, y)
         began = time.perf_counter()
@@ -117,13 +120,13 @@ def main() -> None:
     images, repeats = (256, 1) if flags.quick else (flags.images, flags.repeats)
     networks = [network for network in peers.NETWORKS if flags.only in network.name][: 2 if flags.quick else None]
     what = flags.what or ["ours", "pytorch", "fit"]
+    rate, kernel = native_gflops()  # before the sides start, which takes the cores
+    print(f"NumPy, {kernel}, one core: {rate:.0f} GFLOPS")
     one = [CORES[-1]]
     sides = {name: Side(name, CORES if name == "fit" else one, images) for name in what}
     if "fit" in what and "ours" in what:
         sides["ours again"] = Side("ours again", CORES[:1], images)
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    rate, kernel = native_gflops()
-    print(f"NumPy, {kernel}, one core: {rate:.0f} GFLOPS")
     heading()
     ratios: dict[str, list[float]] = {}
     for network in networks:
