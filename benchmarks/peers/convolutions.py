@@ -77,9 +77,9 @@ def keras_model(network: Network) -> Any:
             model.add(kinds.BatchNormalization())
         model.add(kinds.Activation("relu"))
     model.add(kinds.Flatten())
-    for units in (network.head,) if network.head else ():
+    if network.head:
         model.add(kinds.Dropout(network.dropout))
-        model.add(kinds.Dense(units, "relu"))
+        model.add(kinds.Dense(network.head, "relu"))
         model.add(kinds.Dropout(network.dropout))
     model.add(kinds.Dense(10, activation="softmax"))
     model.compile(keras.optimizers.AdamW(0.001), SmoothedCrossentropy(SMOOTHING), metrics=["accuracy"])

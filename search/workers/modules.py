@@ -18,6 +18,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 import cloudpickle
+import numpy as np
 
 _FOLDERS = {
     *(sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")),
@@ -53,11 +54,15 @@ def places(held: Mapping[Place, Any]) -> dict[int, Place]:
 
 
 def set_variables(held: Mapping[Place, Any]) -> None:
-    """Imports the modules and sets what differs there; what is equal stays, which a default argument may hold."""
+    """Imports the modules and sets what differs there; what is equal stays, which a default argument may hold.
+
+    Arrays are set without a look: comparing would copy them, and the one that is sent is mapped, one for all workers.
+    """
     for (name, owner, variable), value in held.items():
         importlib.import_module(name)
         there = _owner(name, owner)
-        if not hasattr(there, variable) or _content(getattr(there, variable)) != _content(value):
+        known = hasattr(there, variable) and not isinstance(value, np.ndarray)
+        if not known or _content(getattr(there, variable)) != _content(value):
             setattr(there, variable, value)
 
 
