@@ -17,10 +17,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 COMBINATIONS = {
-    "oldest": ("python3.11", ["tensorflow==2.21.*", "keras==3.15.*"]),
+    "oldest": ("python3.10", ["tensorflow==2.18.*", "keras==3.12.*"]),
     "newest": ("python3.13", ["tensorflow==2.21.*", "keras==3.15.*"]),
 }
-SUITE = ("tests/test_training_fit.py", "tests/test_training_plan.py", "tests/test_tuner.py")
+SUITE = (
+    "tests/test_private_names.py",
+    "tests/test_training_fit.py",
+    "tests/test_training_plan.py",
+    "tests/test_tuner.py",
+    "tests/test_search.py",
+)
 
 
 def main() -> int:

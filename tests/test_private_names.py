@@ -55,6 +55,18 @@ def test_kernels_kept():
     assert context._seed == 3
 
 
+def test_forget_generator():
+    """What is drawn without a seed goes on after Keras was seeded, unless the generator is forgotten."""
+    keras.random.uniform(())
+    _tensorflow.forget_generator()
+    drawn = []
+    for _ in range(2):
+        keras.utils.set_random_seed(3)
+        _tensorflow.forget_generator()
+        drawn.append(float(keras.random.uniform(())))
+    assert drawn[0] == drawn[1]
+
+
 def test_traced():
     """A custom gradient that is traced leaves the registry with its program."""
 
@@ -257,6 +269,8 @@ def test_attributes_that_the_walk_skips_are_still_keras_s():
     """``SKIPPED`` of search/training/fingerprint.py: one that is gone has another name now, which the walk does not know."""
     text = sources(keras.src, trackable, module)
     names = fingerprint.SKIPPED | fingerprint.SKIPPED_OF_VARIABLES
+    if keras.version().startswith("3.12."):
+        names = names - {"_compiled_trainable_state"}  # Keras 3.12 has none yet
     assert sorted(name for name in names if name not in text) == []
 
 

@@ -10,6 +10,7 @@ import keras
 import pytest
 
 from search.workers import settings
+from search.workers.base import cores
 from tests.conftest import ROOT
 
 SCRIPT = """
@@ -157,7 +158,7 @@ def test_modules_are_in_workers_what_the_script_and_build_have_made_of_them(tmp_
 )
 def test_where_the_user_s_code_runs_in_a_step_trials_run_here_and_a_line_says_why(tmp_path, before, name):
     _, _, printed = said(tmp_path, "there", before, "overwrite=False", verbose=2)
-    if os.cpu_count() > 1:
+    if cores() > 1:
         assert f"Trials run in this process, since {name} is code of yours" in printed
 
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from search.training import TrainingPlan, planned
 from search.training.fit import fit
+from search.training.seeds import seed_everything
 
 L = keras.layers
 N, BATCH = 70, 16  # four whole batches and one of six
@@ -180,7 +181,7 @@ CASES = {
 def trained(train, make, x, y, **arguments):
     """Trains a model of one kind; returns it, its history and its callbacks."""
     arguments = {"batch_size": BATCH, "epochs": 3, "shuffle": False, "verbose": 0, **arguments}
-    keras.utils.set_random_seed(5)
+    seed_everything((5,))
     model = make()
     callbacks = [made() for made in arguments.get("callbacks", ())]
     with warnings.catch_warnings():
@@ -530,7 +531,7 @@ class OwnMetrics(keras.Model):
 
 def _with_metrics(*metrics):
     model = keras.Sequential([keras.Input(X.shape[1:]), L.Dense(3, "softmax")])
-    model.compile("sgd", "categorical_crossentropy", metrics=metrics)
+    model.compile("sgd", "categorical_crossentropy", metrics=list(metrics))
     return model
 
 

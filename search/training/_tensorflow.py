@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from keras.src.backend.common import global_state
 from keras.src.trainers.data_adapters import array_data_adapter, array_slicing
 from tensorflow.python.eager import context
 from tensorflow.python.framework import ops
@@ -40,6 +41,11 @@ def kernels_kept() -> Iterator[None]:
         yield
     finally:
         eager._context_handle = handle
+
+
+def forget_generator() -> None:
+    """The generator that layers without a seed share is made anew, as Keras 3.15 does when it is seeded and 3.12 does not."""
+    global_state.set_global_attribute("global_seed_generator", None)
 
 
 def traced(function: Callable[..., Any], *signature: tf.TensorSpec, jit_compile: bool = False) -> Any:

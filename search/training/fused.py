@@ -38,7 +38,7 @@ def _fits(layer: keras.Layer) -> bool:
         and "call" not in vars(layer)
         and layer.axis in (-1, 3)
         and layer.trainable
-        and not (layer.renorm or layer.synchronized)
+        and not (getattr(layer, "renorm", False) or layer.synchronized)  # Keras 3.12 has no renorm
         and layer.dtype_policy.name == "float32"
         and _is_behind_convolutions_without_bias(layer)
     )

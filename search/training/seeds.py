@@ -36,3 +36,4 @@ def seed_everything(seed: Sequence[int]) -> None:
 
     with _tensorflow.kernels_kept():
         keras.utils.set_random_seed(number)
+    _tensorflow.forget_generator()

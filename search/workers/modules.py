@@ -91,7 +91,14 @@ def _is_own(name: str, module: Any) -> bool:
     file = getattr(module, "__file__", None)
     if not file or name != module.__name__ or name.partition(".")[0] in ("__main__", "search"):
         return False
-    return not file.startswith(INSTALLED)
+    return not file.startswith(INSTALLED) and _is_found(name)
+
+
+def _is_found(name: str) -> bool:
+    """Whether a worker can import it by its name; what TensorFlow generates and runs from a file is none of those."""
+    parent = name.rpartition(".")[0]
+    path = getattr(sys.modules.get(parent), "__path__", None) if parent else None
+    return any(finder.find_spec(name, path) is not None for finder in sys.meta_path if hasattr(finder, "find_spec"))
 
 
 def _is_data(home: str, name: str, value: Any) -> bool:
