@@ -76,6 +76,7 @@ def test_the_largest_search_that_fits_is_planned_and_planned_so_again(tmp_path, 
     assert "max_epochs was 3 and is now 9" in out
 
 
+@pytest.mark.long
 def test_fewer_brackets_are_those_that_try_the_most_configurations(tmp_path, small_data):
     script = exercise(tmp_path)
     text = script.read_text().replace(

@@ -31,12 +31,14 @@ def test_it_finds_a_network_that_reads_digits(executed):
     assert float(outputs(executed, "text/plain")[-1]) > 0.9
 
 
+@pytest.mark.long
 def test_a_tuner_shows_itself(executed):
     (page,) = outputs(executed, "text/html")
     assert "learning_rate" in page
     assert "<script" not in page
 
 
+@pytest.mark.long
 def test_it_is_read_as_a_page(executed):
     page, _ = HTMLExporter().from_notebook_node(executed)
     assert "A first search" in page

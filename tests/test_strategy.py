@@ -85,7 +85,9 @@ def test_kerastuner_rounds_rungs_up_where_the_paper_rounds_down(tmp_path):
     assert [searched_by(tmp_path, max_epochs=81)._get_size(3, i) for i in range(4)] == [34, 11, 3, 1]
 
 
-@pytest.mark.parametrize("max_epochs", [1, 2, 3, 5, 9, 10, 27, 81, 100])
+@pytest.mark.parametrize(
+    "max_epochs", [1, 2, 3, 5, 9, 10, 27, *(pytest.param(epochs, marks=pytest.mark.long) for epochs in (81, 100))]
+)
 def test_every_rung_of_the_plan_is_run(tmp_path, max_epochs):
     oracle = run(searched_by(tmp_path, max_epochs=max_epochs))
     for rung in oracle.rungs:

@@ -316,6 +316,7 @@ def test_what_a_step_changes_outside_the_model_goes_on_too(tmp_path):
     assert adversary(tmp_path / "rung 1", 4, 2, earlier=tmp_path / "rung 0").history == whole.history
 
 
+@pytest.mark.long
 def test_numbers_that_a_kernel_draws_are_drawn_from_the_milestone_again(tmp_path):
     whole = adversary(tmp_path / "whole", 4, random=True)
     adversary(tmp_path / "cut", 4, stop_after=2, random=True)

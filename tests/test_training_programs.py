@@ -212,7 +212,13 @@ def test_an_attribute_set_in_build_is_that_model_s_own():
             np.testing.assert_allclose(mine, reference, rtol=1e-3, atol=3e-5)
 
 
-@pytest.mark.parametrize("make", [lambda: network(L.Dense(4)), lambda: network(L.Lambda(lambda x: x * 2))])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: network(L.Lambda(lambda x: x * 2)),
+        pytest.param(lambda: network(L.Dense(4)), marks=pytest.mark.long),
+    ],
+)
 def test_a_model_and_its_graphs_go_when_nobody_holds_them(make):
     model = make()
     fit(model, X, Y, verbose=0, validation_data=(X, Y))

@@ -93,7 +93,7 @@ def test_no_worker_and_two_find_the_same(tmp_path, kind):
     assert not list(tmp_path.rglob(".sent"))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.long)])
 def test_what_fit_alone_declares_is_searched_and_build_comes_before_every_fit(tmp_path, workers):
     before = os.getcwd()
     one = searched(tmp_path, hypermodel=Late(4), objective="val_mse", workers=workers)
@@ -133,6 +133,7 @@ def test_a_search_that_is_run_again_repeats_nothing_and_a_longer_one_goes_on(tmp
     assert [row[1:] for row in extended] == [row[1:] for row in alone]
 
 
+@pytest.mark.long
 def test_seed_zero_is_a_seed_and_none_is_recorded(tmp_path):
     assert tuner(tmp_path / "a").oracle.seed == 0
     one = searched(tmp_path / "b", seed=None, max_trials=2)
