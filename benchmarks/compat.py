@@ -20,6 +20,7 @@ COMBINATIONS = {
     "oldest": ("python3.10", ["tensorflow==2.18.*", "keras==3.12.*"]),
     "newest": ("python3.13", ["tensorflow==2.21.*", "keras==3.15.*"]),
 }
+TESTS = ("pytest>=9,<10", "scikit-learn>=1.6,<2")  # KerasTuner's Bayesian optimisation wants the latter
 SUITE = (
     "tests/test_private_names.py",
     "tests/test_training_fit.py",
@@ -53,7 +54,7 @@ def passes(folder: Path, python: str, packages: list[str]) -> bool:
     own = str(folder / "bin" / "python")
     steps = (
         [python, "-m", "venv", "--clear", str(folder)],
-        [own, "-m", "pip", "install", "--quiet", str(ROOT), *packages, "pytest>=9,<10"],
+        [own, "-m", "pip", "install", "--quiet", str(ROOT), *packages, *TESTS],
         [own, "-m", "pytest", "-q", *SUITE],
     )
     return all(subprocess.run(step, cwd=ROOT, check=False).returncode == 0 for step in steps)
