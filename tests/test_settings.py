@@ -1,5 +1,6 @@
 """What a script has set for its process holds where its trials run, and its modules are there as they are here."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import warnings
 import keras
 import pytest
 
-from search.workers import settings
+from search.workers import modules, settings
 from search.workers.base import cores
 from tests.conftest import ROOT
 
@@ -175,3 +176,16 @@ def test_using_one_s_own_settings_changes_none():
 def test_a_method_replaced_on_a_class_of_keras_s_is_named(monkeypatch):
     monkeypatch.setattr(keras.layers.Dropout, "call", lambda self, x, training=False: x)
     assert settings.replaced() == "Dropout.call"
+
+
+def test_a_module_that_a_worker_could_not_import_is_not_sent(tmp_path, monkeypatch):
+    """TensorFlow runs what it generates from a file in the temporary folder: workers ended in ModuleNotFoundError."""
+    path = tmp_path / "generated_by_nobody.py"
+    path.write_text("VALUE = 3\n")
+    spec = importlib.util.spec_from_file_location("generated_by_nobody", path)
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    monkeypatch.setitem(sys.modules, "generated_by_nobody", made)
+    assert not [place for place in modules.variables(lambda value: True) if place[0] == "generated_by_nobody"]
+    monkeypatch.syspath_prepend(tmp_path)
+    assert modules.variables(lambda value: True)["generated_by_nobody", "", "VALUE"] == 3
