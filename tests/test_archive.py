@@ -54,6 +54,7 @@ def test_it_holds_the_code_and_the_reports_and_nothing_of_the_environment(handed
         assert (member.uname, member.uid) == ("", 0)
 
 
+@pytest.mark.long
 def test_it_runs_where_it_is_unpacked(handed_in, tmp_path):
     with tarfile.open(handed_in, "r:bz2") as tar:
         tar.extractall(tmp_path / "unpacked", filter="data")

@@ -821,7 +821,11 @@ def answers(request, tmp_path_factory, light):
     pool.shutdown(cancel_futures=True)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=pytest.mark.long) if i % 3 else case for i, case in enumerate(CASES)],
+    ids=lambda case: case.id,
+)
 def test_wrong_request(case, answers):
     case.check(*answers[case.id].result())
 

@@ -275,7 +275,9 @@ def test_a_missing_ray_is_one_line(neuron, small_data, tmp_path, monkeypatch):
     assert out.lstrip("\n") == 'error: --cluster needs ray; install it with: pip install "keras-lab-search[cluster]"\n'
 
 
-@pytest.mark.parametrize(("scheme", "port"), [("", "closed"), ("ray://", "something else")])
+@pytest.mark.parametrize(
+    ("scheme", "port"), [("", "closed"), pytest.param("ray://", "something else", marks=pytest.mark.long)]
+)
 def test_an_unreachable_cluster_is_one_line(neuron, small_data, scheme, port):
     pytest.importorskip("ray")
     with socket.socket() as server:

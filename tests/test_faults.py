@@ -950,8 +950,11 @@ def tight():
 
 
 @pytest.fixture(scope="module", autouse=True)
-def harming(tmp_path_factory, small_data, tight):
+def harming(request, tmp_path_factory, small_data, tight):
     """A search in which nearly everything goes wrong. It sleeps a lot, so it begins before the other tests, which run meanwhile."""
+    if not any("harmed" in item.fixturenames for item in request.session.items):
+        yield None
+        return
     kinds = ["fine", *ONCE, *ALWAYS]
     script = write_exercise(
         tmp_path_factory.mktemp("harmed"),
@@ -989,6 +992,7 @@ def harmed(harming):
     return rows, epochs, out, script.parent / "results" / "small"
 
 
+@pytest.mark.long
 def test_a_small_space_is_tried_to_its_end_and_the_search_says_so(harmed):
     rows, _, out, _ = harmed
     assert set(rows) == {"fine", *ONCE, *ALWAYS}
@@ -996,6 +1000,7 @@ def test_a_small_space_is_tried_to_its_end_and_the_search_says_so(harmed):
     assert f"The space is exhausted: every one of its configurations has been tried ({count} trials)" in out
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ONCE)
 def test_a_trial_whose_worker_is_lost_goes_on_from_its_last_state(harmed, kind):
     rows, epochs, _, _ = harmed
@@ -1007,6 +1012,7 @@ def test_a_trial_whose_worker_is_lost_goes_on_from_its_last_state(harmed, kind):
     assert all(rows[kind][score] != "" for score in scores[:-1])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "says"),
     [
@@ -1029,18 +1035,21 @@ def test_a_trial_that_cannot_end_is_marked_failed_with_its_reason(harmed, kind, 
         assert epochs[kind] == [1, 2]  # the state has the second epoch: each retry ends where it would be trained on
 
 
+@pytest.mark.long
 def test_a_trial_that_takes_more_memory_than_there_is_fails_alone(harmed, tight):
     rows, _, _, _ = harmed
     says = "the worker died (SIGKILL, as when memory runs out), 3 times" if tight else "fit: MemoryError"
     assert (rows["out of memory"]["status"], rows["out of memory"]["message"]) == ("FAILED", says)
 
 
+@pytest.mark.long
 def test_a_failed_trial_is_never_the_best(harmed):
     rows, _, _, folder = harmed
     best = json.loads((folder / "best.json").read_text())
     assert rows[best["hyperparameters"]["kind"]]["status"] == "COMPLETED"
 
 
+@pytest.mark.long
 def test_no_process_of_a_search_listens_on_a_port(harmed, harming):
     _, _, watching, ports, sizes = harming
     with socket.create_server(("127.0.0.1", 0)) as one:

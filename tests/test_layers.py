@@ -71,6 +71,7 @@ def test_smoothed_crossentropy_is_that_of_keras_on_one_hot_labels(smoothing, sha
         np.testing.assert_allclose(ours, sparse, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_a_saved_model_of_them_reloads(tmp_path):
     random = np.random.default_rng(0)
     x, y = random.integers(0, 256, (64, 8, 8)).astype("uint8"), random.integers(0, 3, 64).astype("int32")

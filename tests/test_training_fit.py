@@ -549,7 +549,9 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("case", SHAPES)
+@pytest.mark.parametrize(
+    "case", ["compute_metrics", *(pytest.param(case, marks=pytest.mark.long) for case in list(SHAPES)[:2])]
+)
 def test_metrics_of_any_name_and_shape_are_as_in_model_fit(case, tmp_path):
     make, y = SHAPES[case]
     ours, theirs = by_both(make, X, y, validation_data=(X, y), epochs=2)

@@ -159,7 +159,9 @@ def ending(wrong, module, folder):
     return None, ""
 
 
-@pytest.mark.parametrize("case", ALIKE)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.long) if i % 2 else case for i, case in enumerate(ALIKE)]
+)
 def test_it_ends_as_in_kerastuner(case, tmp_path, capsys):
     wrong, says = ALIKE[case]
     theirs, text = ending(wrong, keras_tuner, tmp_path / "theirs")
