@@ -37,7 +37,7 @@ from search.report.progress import Progress
 from search.workers import settings, threads
 from search.workers.base import Unpicklable, Workers, cores
 from search.workers.in_process import InProcess
-from search.workers.trial import Job, Outcome, Problem, isolated, renumber
+from search.workers.trial import Job, Outcome, Problem, declaring, isolated, renumber
 
 if keras.backend.backend() == "tensorflow":
     threads.one_for_arithmetic()
@@ -123,7 +123,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         oracle = copy.copy(self.oracle)
         oracle.trials, oracle.ongoing_trials = {}, {}
         if isinstance(oracle, SeededOracle):
-            oracle.details, oracle._started = {}, {}
+            oracle.details, oracle._started, oracle.build = {}, {}, None
         return {**self.__dict__, "oracle": oracle, "_fresh": None, "_running": None, "_records": []}
 
     # Searching
@@ -317,6 +317,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
             self._say(f"{method} of Keras is replaced in this process, and not in the {count} where trials run.")
         if isinstance(self.oracle, SeededOracle):
             self.oracle.first_alone = self._may_declare_late()
+            self.oracle.build = None if self.hypermodel is None else declaring(self.hypermodel)
         if count:
             from search.workers.local import LocalPool
 

@@ -84,6 +84,38 @@ def test_every_public_name_of_kerastuner_is_here():
         assert issubclass(getattr(search.oracles, name), getattr(keras_tuner.oracles, name))
 
 
+def branching(hp):
+    """Hyper-parameters in a plain ``if`` and a loop, as KerasTuner's guides have them: only some trials declare them."""
+    model = keras.Sequential([keras.Input((8,))])
+    if hp.Choice("kind", ["wide", "deep"]) == "wide":
+        model.add(keras.layers.Dense(hp.Int("width", 4, 64, step=4)))
+    else:
+        for i in range(hp.Int("layers", 1, 3)):
+            model.add(keras.layers.Dense(hp.Int(f"units_{i}", 4, 64, step=4)))
+    model.add(keras.layers.Dense(1, "sigmoid"))
+    model.compile("adam", "binary_crossentropy")
+    return model
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.long)])
+def test_what_build_declares_in_some_trials_only_is_searched_from_the_next_one_on(tmp_path, workers):
+    """They had their defaults in the first 64 trials; stock KerasTuner, trial after trial, draws the very same."""
+    ours = searched(tmp_path / "ours", hypermodel=branching, max_trials=10, seed=7, workers=workers)
+    theirs = keras_tuner.RandomSearch(branching, "val_loss", max_trials=10, seed=7, directory=str(tmp_path / "theirs"))
+    theirs.search(**FIT, epochs=1)
+    drawn = [[trial.hyperparameters.values for _, trial in sorted(one.oracle.trials.items())] for one in (ours, theirs)]
+    assert drawn[0] == drawn[1]
+    assert len({values["layers"] for values in drawn[0] if "layers" in values}) > 1
+
+
+def test_what_build_declares_in_some_trials_is_searched_alike_after_an_interruption(tmp_path):
+    whole = searched(tmp_path / "whole", hypermodel=branching, max_trials=10, seed=7)
+    part = searched(tmp_path / "part", hypermodel=branching, max_trials=6, seed=7)
+    assert [row[1:] for row in found(part)] == [row[1:] for row in found(whole)[:6]]
+    more = searched(tmp_path / "part", hypermodel=branching, max_trials=10, seed=7)
+    assert [row[1:] for row in found(more)] == [row[1:] for row in found(whole)]
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("kind", TUNERS)
 def test_no_worker_and_two_find_the_same(tmp_path, kind):
@@ -128,7 +160,8 @@ def test_a_search_that_is_run_again_repeats_nothing_and_a_longer_one_goes_on(tmp
         return build(hp)
 
     assert found(searched(tmp_path / "p", kind, counted)) == short
-    assert len(built) == 1  # for the space
+    units = {row["hyperparameters"]["units"] for row in searched(tmp_path / "p", kind).results}
+    assert len(built) <= 1 + len(units)  # for the space, and for what each choice declares
     extended = found(searched(tmp_path / "p", kind, **longer))
     assert [row[1:] for row in extended] == [row[1:] for row in alone]
 

@@ -100,8 +100,9 @@ class SearchForecast:
         return self._asked_of(own_values(trial.hyperparameters.values))
 
     def _trials(self, bracket: int, round: int) -> list[Any]:
-        rungs = ((trial, rung_of(trial, self.oracle.rungs)) for trial in self.oracle.trials.values())
-        return [trial for trial, rung in rungs if (rung.bracket, rung.round) == (bracket, round)]
+        rungs = self.oracle.rungs
+        in_rungs = ((trial, rung_of(trial, rungs)) for trial in self.oracle.trials.values())
+        return [trial for trial, rung in in_rungs if (rung.bracket, rung.round) == (bracket, round)]
 
     def _work(self, asked: Asked, rung: Rung) -> Work:
         milestones = tuple(one.epochs for one in self.oracle.rungs if one.bracket == rung.bracket)

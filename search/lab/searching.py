@@ -95,7 +95,9 @@ class Run:
     def _oracle_of(self, settings: Mapping[str, Any]) -> Any:
         exercise = self._session.exercise
         objective = keras_tuner.Objective(exercise.objective, exercise.direction)
-        return oracle_of(exercise.name, objective, self._space, settings)
+        oracle = oracle_of(exercise.name, objective, self._space, settings)
+        oracle.build = self._session.declaring
+        return oracle
 
     def plan(self, model: Any, xla_break_even: float | None) -> None:
         """Measures what trainings cost here, and says what will be done and how long it takes.

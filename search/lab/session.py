@@ -11,7 +11,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -193,6 +193,14 @@ class Session:
             return build(hypermodel, values, (self.seed,))[1]
         except (Exception, SystemExit):  # whatever the exercise's own code raises
             return None
+
+    @property
+    def declaring(self) -> Callable[[Any], None]:
+        """Calls the exercise's ``build`` for what it declares."""
+        hypermodel = self._foreseeing
+        from search.workers.trial import declaring
+
+        return declaring(hypermodel)
 
     @functools.cached_property
     def _foreseeing(self) -> Any:

@@ -7,7 +7,7 @@ import copy
 import inspect
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import keras_tuner
 
 from search import files
 from search.errors import RequestError
-from search.oracles.space import DIRECTIVES, every_value
+from search.oracles.space import DIRECTIVES, every_value, has_few_values
 
 ENDED = ("COMPLETED", "FAILED")
 
@@ -40,6 +40,8 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]
       workers finish: trial i knows what trials 0 to ``i - look_ahead`` left, hyper-parameters that they declared
       included, and of later ones what they were asked for. So continuing a search is asking again and telling what is
       already known, and needs no state of its own.
+    - What ``build`` declares for a value that no trial had before, as in a plain ``if``, the next trial knows, since
+      ``build`` is asked at once: such a space is searched as KerasTuner alone would search it, trial after trial.
     - In a project that a search holds, a trial is written once, when it has ended, and the rest by
       :meth:`write_project`; elsewhere at every step, as KerasTuner does.
     - A discrete space ends when every configuration in it has been tried, and not when 20 draws in a row collide.
@@ -48,6 +50,8 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]
         look_ahead: how many trials are asked for before the first of them has to have ended, at least 1.
         hides: whether proposals depend on scores, so that those of the last ``look_ahead`` trials are not to be seen.
         first_alone: whether the first trial has to end before another begins: its ``fit`` may declare hyper-parameters.
+        build: calls the user's ``build`` with ``HyperParameters``, which then hold what it declared; None where there is none.
+            A function, and no method: an oracle is copied to foresee its draws.
         held: whether a search holds the project.
         exhausted: whether every configuration of a discrete space has been tried.
         mark: what the search is of; each trial's file carries it.
@@ -69,6 +73,8 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]
         if seed is not None:
             self.reseed(seed)
         self.first_alone = self.held = self.exhausted = False
+        self.build: Callable[[Any], None] | None = None
+        self._built: set[tuple[str, Any]] = set()  # values of hyper-parameters
         self.mark: dict[str, Any] = {}
         self.first: list[dict[str, Any]] = []
         self.details: dict[str, dict[str, Any]] = {}
@@ -180,6 +186,20 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]
         super()._record_values(trial)
         asked = keras_tuner.engine.trial.Trial(trial.hyperparameters.copy(), trial.trial_id, "RUNNING")
         self._started[trial.trial_id] = asked
+        self._ask_build(asked.hyperparameters)
+
+    def _ask_build(self, hyperparameters: Any) -> None:
+        few = {hp.name for hp in hyperparameters.space if has_few_values(hp)}
+        values = {(name, value) for name, value in hyperparameters.values.items() if name in few}
+        if self.build is None or not self.tune_new_entries or values <= self._built:
+            return
+        self._built |= values
+        found = hyperparameters.copy()
+        with contextlib.suppress(Exception, SystemExit):  # the trial will say so
+            self.build(found)
+        new = [hp for hp in found.space if not self.hyperparameters._exists(hp.name, hp.conditions)]
+        if self.allow_new_entries:
+            self.hyperparameters.merge(new, overwrite=False)
 
     def _check_consecutive_failures(self) -> None:
         told = self.end_order

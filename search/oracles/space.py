@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import tempfile
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,7 @@ from search import provenance
 
 # By these KerasTuner directs Hyperband, and no other name that begins with tuner/ is its own.
 DIRECTIVES = ("tuner/epochs", "tuner/initial_epoch", "tuner/bracket", "tuner/round", "tuner/trial_id")
+FEW = 32  # values
 
 
 def own_values(values: dict[str, Any]) -> dict[str, Any]:
@@ -42,6 +44,15 @@ def every_value(hp: Any) -> list[Any] | None:
     if kind == "Float" and config["step"] is None:
         return None
     return list(hp.values)
+
+
+def has_few_values(hp: Any) -> bool:
+    """Whether each value of a hyper-parameter may lead ``build`` another way: choices, and short ranges with steps."""
+    config = hp.get_config()
+    if "min_value" not in config:
+        return True
+    step = config["step"] or (1 if type(hp).__name__ == "Int" else math.nan)
+    return bool((config["max_value"] - config["min_value"]) / step < FEW)
 
 
 def misfit(space: Any, values: Mapping[str, Any]) -> str:

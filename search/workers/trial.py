@@ -254,6 +254,17 @@ def renumber() -> None:
     keras.config.set_dtype_policy(policy)
 
 
+def declaring(hypermodel: Any) -> Callable[[Any], None]:
+    """Calls ``build`` for the hyper-parameters that it declares; nothing that it does to the process stays."""
+
+    def build(hyperparameters: Any) -> None:
+        with isolated():
+            renumber()
+            hypermodel.build(hyperparameters)
+
+    return build
+
+
 def build(hypermodel: Any, values: Mapping[str, Any], seed: tuple[int, ...]) -> tuple[Any, Any]:
     """Builds the model for ``values``, its initial weights a function of ``seed`` alone.
 
