@@ -317,7 +317,6 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
             self._say(f"{method} of Keras is replaced in this process, and not in the {count} where trials run.")
         if isinstance(self.oracle, SeededOracle):
             self.oracle.first_alone = self._may_declare_late()
-            self.oracle.build = None if self.hypermodel is None else declaring(self.hypermodel)
         if count:
             from search.workers.local import LocalPool
 
@@ -502,12 +501,14 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         oracle = self.oracle
         if not isinstance(oracle, SeededOracle):
             return {}
+        oracle.build = None if self.hypermodel is None else declaring(self.hypermodel)
         if self._fresh is None or not oracle.trials:
             if not oracle.trials:
                 oracle.first = self._checked_first()
                 oracle.mark = _as_json({"seed": oracle.seed, "data": problem.data, "first": self._first})
             return {}
         fresh, self._fresh = self._fresh, None
+        fresh.build = oracle.build
         states = {int(state["trial_id"]): state for state in self._ended()}
         marks = [state.get("search") or {} for state in states.values()]
         seeds = {mark.get("seed") for mark in marks}

@@ -255,12 +255,20 @@ def renumber() -> None:
 
 
 def declaring(hypermodel: Any) -> Callable[[Any], None]:
-    """Calls ``build`` for the hyper-parameters that it declares; nothing that it does to the process stays."""
+    """Calls ``build`` for the hyper-parameters that it declares, once for the same values; nothing that it does stays."""
+    known: dict[str, list[Any]] = {}
 
     def build(hyperparameters: Any) -> None:
-        with isolated():
-            renumber()
-            hypermodel.build(hyperparameters)
+        values = repr(sorted(hyperparameters.values.items()))
+        if values in known:
+            hyperparameters.merge(known[values], overwrite=False)
+            return
+        try:
+            with isolated():
+                renumber()
+                hypermodel.build(hyperparameters)
+        finally:
+            known[values] = list(hyperparameters.space)
 
     return build
 
