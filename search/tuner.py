@@ -27,6 +27,7 @@ from keras_tuner.errors import FailedTrialError, FatalError, FatalRuntimeError, 
 from rich.console import Console
 
 from search import files, study, training
+from search.errors import RequestError
 from search.oracles import space as spaces
 from search.oracles.base import ENDED, SeededOracle, holding
 from search.oracles.bayesian import BayesianOptimizationOracle
@@ -307,7 +308,11 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
             from search.workers.cluster import RayWorkers
 
             cluster = RayWorkers(self._cluster, asked)
-            cluster.begin(problem)
+            try:
+                cluster.begin(problem)
+            except Unpicklable as error:
+                cluster.close()
+                raise RequestError(f"{error}; leave cluster out to run the trials in this process") from None
             return cluster
         own = self._own_code(problem)
         if asked is None and own and cores() > 1:
@@ -441,6 +446,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         size = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) if model.built else 0
         if self.max_model_size and size > self.max_model_size:
             raise FailedTrialError(f"Oversized model: {size} parameters. Skip model.")
+        training.returned(model)
         return model
 
     def _populate_initial_space(self) -> None:

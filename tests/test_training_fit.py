@@ -466,6 +466,10 @@ def centred():
 
 OF_A_BATCH = {
     "loss": (lambda: dense(outputs=3, loss=keras.losses.Circle(), metrics=()), CLASS),
+    "ignored class": (
+        lambda: dense(outputs=3, loss=keras.losses.SparseCategoricalCrossentropy(True, ignore_class=1), metrics=()),
+        CLASS,
+    ),
     "metric": (lambda: dense(outputs=3, metrics=[keras.losses.dice]), ONE_HOT),
     "a loss as a metric": (lambda: dense(outputs=3, metrics=[keras.losses.MeanSquaredError()]), ONE_HOT),
     "layer": (lambda: dense(L.Softmax(axis=0)), REAL),

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from search.training import Diverged, Stopped, TrainingPlan, planned, restore_weights, seed_everything
+from search.training import Diverged, Stopped, TrainingPlan, planned, restore_weights, returned, seed_everything
+from search.training import callbacks as hooks
 from search.training import fit as fitting
 from search.training.best import KeepBest, restore_best
+from search.training.program import _is_reset
 from search.training.seeds import entropy, epoch_order
 from search.workers.trial import Job, Problem
 from search.workers.trial import run as run_job
@@ -448,3 +450,146 @@ def test_everything_is_seeded_by_a_seed_alone():
     one, other, again = drawn(0, 1), drawn(0, 2), drawn(0, 1)
     assert one == again
     assert not set(one) & set(other)
+
+
+def test_the_generator_that_a_process_shares_is_seeded():
+    """``tf.random.get_global_generator()``, which ``keras.utils.set_random_seed`` leaves alone."""
+    drawn = []
+    for seed in (1, 1, 2):
+        seed_everything((seed,))
+        drawn.append(tf.random.get_global_generator().normal([3]).numpy())
+    assert (drawn[0] == drawn[1]).all()
+    assert (drawn[1] != drawn[2]).any()
+
+
+def several(folder, kind, epochs, initial_epoch=0, past=None, built=True):
+    """One trial whose ``fit`` trains two models of the same shape: folds, each with its own images, or a teacher first."""
+    folder.mkdir(exist_ok=True)
+    plan = TrainingPlan((0, 1), folder / "state.npz", {"of": "test"}, past and past / "state.npz", (2, 5))
+    models = [network(), network()]
+    with planned(plan) as record:
+        if built:
+            returned(models[-1 if kind == "teacher" else 0])
+        if kind == "teacher":
+            models[0].fit(X[:24], Y[:24], 16, 3, verbose=0)
+            models[1].fit(X[24:], Y[24:], 16, epochs, verbose=0, initial_epoch=initial_epoch)
+        else:
+            for model, part in zip(models, (slice(24), slice(24, None)), strict=True):
+                model.fit(X[part], Y[part], 16, epochs, verbose=0, initial_epoch=initial_epoch)
+    assert record.notes == []
+    return models
+
+
+@pytest.mark.parametrize("built", [True, False])
+@pytest.mark.parametrize("kind", ["folds", "teacher"])
+def test_each_of_several_models_of_one_fit_goes_on_from_its_own_state(tmp_path, kind, built):
+    """The first of them went on from the state of the last."""
+    whole = several(tmp_path / "whole", kind, 5, built=built)
+    assert not np.array_equal(whole[0].get_weights()[0], whole[1].get_weights()[0])
+    several(tmp_path / "rung 0", kind, 2, built=built)
+    promoted = several(tmp_path / "rung 1", kind, 5, 2, tmp_path / "rung 0", built=built)
+    for one, other in zip(whole, promoted, strict=True):
+        for mine, reference in zip(other.variables, one.variables, strict=True):
+            np.testing.assert_array_equal(mine.numpy(), reference.numpy())
+
+
+def interrupted(tmp_path, callbacks, model_of=network, epochs=6):
+    """The weights of a training left alone, and of one that was stopped after three epochs and went on."""
+    ends = []
+    for stops in (None, 3):
+        folder = tmp_path / str(stops)
+        for left in [stops, None] if stops else [None]:
+            plan = TrainingPlan(
+                (0,), folder / "state.npz", {"of": "test"}, stopping=iter([False] * 2 + [True] * 9).__next__
+            )
+            plan = plan if left else TrainingPlan((0,), folder / "state.npz", {"of": "test"})
+            model, kept = model_of(), callbacks()
+            with planned(plan) as record, contextlib.suppress(Stopped):
+                model.fit(X, Y, 16, epochs, verbose=0, callbacks=kept, validation_data=(X, Y))
+        ends.append(([value.numpy() for value in model.variables], record.history))
+    return ends
+
+
+def remembering(kind):
+    """Schedules that look as if they gave the same for the same epoch and rate, and count."""
+    counted = []
+    if kind == "globals":
+
+        def schedule(epoch, rate):
+            globals().setdefault("_calls", counted).append(1)
+            return rate / len(counted)
+    elif kind == "import":
+
+        def schedule(epoch, rate):
+            import sys
+
+            sys._calls = getattr(sys, "_calls", 0) + 1
+            return rate * (0.5 if sys._calls > 3 else 1.0)
+    elif kind == "nested":
+
+        def schedule(epoch, rate):
+            def count():
+                counted.append(1)
+                return len(counted)
+
+            return rate / count()
+    else:
+        draw = random.Random(3).random
+
+        def schedule(epoch, rate):
+            return rate * draw()
+
+    return K.LearningRateScheduler(schedule)
+
+
+@pytest.mark.parametrize("kind", ["globals", "import", "nested", "draw"])
+def test_a_schedule_that_may_remember_is_not_gone_on_with(tmp_path, kind):
+    whole = remembering(kind)
+    assert hooks.memory([whole]) is None
+    assert hooks.memory([K.LearningRateScheduler(lambda epoch, rate: max(rate * np.exp(-0.1), 1e-4))]) is not None
+    assert hooks.memory([K.LearningRateScheduler(lambda epoch, rate: sum([rate / 2 for _ in range(2)]))]) is not None
+
+
+class Anew(keras.metrics.Metric):
+    """A metric of the user's, as Keras's guide has them."""
+
+    def __init__(self):
+        super().__init__(name="mine")
+        self.total = self.add_weight(name="total", initializer="zeros")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.total.assign_add(keras.ops.sum(y_pred))
+
+    def result(self):
+        return self.total
+
+    def reset_state(self):
+        self.total.assign(0.0)
+
+
+class Never(Anew):
+    """It adds up over all epochs."""
+
+    def reset_state(self):
+        pass
+
+
+@pytest.mark.parametrize("metric", [Never, Anew])
+def test_a_metric_that_is_not_reset_goes_on_from_what_it_had(tmp_path, metric):
+    def model():
+        keras.utils.set_random_seed(3)
+        one = keras.Sequential([keras.Input((4,)), L.Dense(3, "tanh"), L.Dense(1)])
+        one.compile("sgd", "mse", metrics=[metric()])
+        return one
+
+    alone, gone_on = interrupted(tmp_path, list, model)
+    assert gone_on[1] == alone[1]
+
+
+@pytest.mark.parametrize(("metric", "anew"), [(Never, False), (Anew, True), (keras.metrics.AUC, True)])
+def test_whether_a_metric_begins_each_epoch_anew(metric, anew):
+    one = metric()
+    before = [variable.numpy() for variable in one.variables]
+    assert _is_reset(one) == anew
+    for variable, value in zip(one.variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)

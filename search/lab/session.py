@@ -122,7 +122,12 @@ class Session:
                 from search.workers.in_process import InProcess
 
                 self._workers = InProcess()
-            self._workers.begin(problem(self.exercise, self.source, self.hypermodel()))
+            from search.workers.base import Unpicklable
+
+            try:
+                self._workers.begin(problem(self.exercise, self.source, self.hypermodel()))
+            except Unpicklable as error:
+                raise RequestError(f"{self.script.name}: {error}; make it in build, or give --workers 0") from None
         return self._workers
 
     def start(self) -> tuple[Any, dict[str, Any], Any]:

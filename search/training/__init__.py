@@ -4,7 +4,7 @@
 Not here: trials, oracles, workers and results folders. A plan says where the state goes, and no more.
 """
 
-from search.training.plan import Diverged, Record, Stopped, TrainingPlan, planned, restore_weights
+from search.training.plan import Diverged, Record, Stopped, TrainingPlan, planned, restore_weights, returned
 from search.training.seeds import seed_everything
 
-__all__ = ["Diverged", "Record", "Stopped", "TrainingPlan", "planned", "restore_weights", "seed_everything"]
+__all__ = ["Diverged", "Record", "Stopped", "TrainingPlan", "planned", "restore_weights", "returned", "seed_everything"]

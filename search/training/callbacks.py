@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import dis
 import types
@@ -170,16 +171,43 @@ def _remembers_nothing(function: Any) -> bool:
         return type(function).__module__.startswith("keras.src.")
     if not isinstance(function, types.FunctionType):
         return False
-    instructions = list(dis.get_instructions(function))
-    if any(one.opname in ("STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR", "STORE_SUBSCR") for one in instructions):
-        return False
-    used = [one.argval for one in instructions if one.opname in ("LOAD_GLOBAL", "LOAD_NAME")]
-    values = [function.__globals__.get(name) for name in used]
-    values += [cell.cell_contents for cell in function.__closure__ or ()]
+    known = {**{name: getattr(builtins, name) for name in PURE}, **function.__globals__}
+    values = [cell.cell_contents for cell in function.__closure__ or ()]
     values += [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
-    if any("random" in str(one.argval) for one in instructions):
-        return False
-    return all(_cannot_change(value) for value in values)
+    for instruction in _instructions(function.__code__):
+        if instruction.opname.startswith(CHANGING) or "random" in str(instruction.argval):
+            return False
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            values.append(known.get(instruction.argval, function))  # a name that is not known is no constant
+    return all(map(_cannot_change, values))
+
+
+# Instructions that leave something behind, or bring something in.
+CHANGING = ("STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR", "STORE_SUBSCR", "STORE_SLICE", "DELETE_", "IMPORT_", "YIELD")
+PURE = (
+    "abs",
+    "bool",
+    "divmod",
+    "float",
+    "int",
+    "isinstance",
+    "len",
+    "max",
+    "min",
+    "pow",
+    "range",
+    "round",
+    "str",
+    "sum",
+)
+
+
+def _instructions(code: types.CodeType) -> Iterator[dis.Instruction]:
+    """Those of a function, and of the functions and comprehensions in it."""
+    yield from dis.get_instructions(code)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _instructions(constant)
 
 
 def _cannot_change(value: Any) -> bool:
@@ -187,4 +215,8 @@ def _cannot_change(value: Any) -> bool:
         return all(map(_cannot_change, value))
     if isinstance(value, types.ModuleType):
         return value.__name__ in ("math", "numpy")
-    return value is None or isinstance(value, (bool, int, float, str, types.BuiltinFunctionType, np.generic))
+    if isinstance(value, types.BuiltinFunctionType):
+        return value.__module__ == "math" or value in [getattr(builtins, name) for name in PURE]
+    if isinstance(value, type):
+        return value in [getattr(builtins, name) for name in PURE]
+    return value is None or isinstance(value, (bool, int, float, str, np.generic, np.ufunc))

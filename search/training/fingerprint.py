@@ -34,6 +34,7 @@ SKIPPED = frozenset(
         "_auto_config",
         "_compile_config",
         "_build_shapes_dict",
+        "_build_input_shape",
         "_tracked",
         "_path",
         "_parent_path",

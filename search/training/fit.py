@@ -345,18 +345,18 @@ class _Training:
         if following is None:
             return None
         _turn_to(following, self.model)
-        state = None
-        if following.begun:
+        state, followed = None, following.of(self.model)
+        if followed.begun:
             return None
-        if any(path is not None and path.exists() for path in (following.plan.state, following.plan.resume_from)):
+        if any(path is not None and path.exists() for path in (followed.state, followed.resume_from)):
             try:
                 create_variables(self.model, self.examples)
             except Exception as error:  # it goes by steps, and no state that such a training leaves can be gone on with
-                _lose(following, f"tracing raised {type(error).__name__}")
-        if not following.begun:
+                _lose(following, self.model, f"tracing raised {type(error).__name__}")
+        if not followed.begun:
             arguments = [self.initial_epoch, self.epochs]
             state = _restore(following, self.model, arguments, self.callbacks.callbacks, self._touched)
-        if following.lost:
+        if followed.lost:
             self.initial_epoch = 0  # what it was to go on from is lost: all of it is trained again
         return state
 
@@ -456,11 +456,10 @@ def _turn_to(following: Following, model: keras.Model) -> None:
 def _write(
     following: Following, model: keras.Model, epoch: int | None, memory: Any, outside: list[Any], whole: bool
 ) -> None:
-    plan, record = following.plan, following.record
-    identity = dict(plan.identity)
+    record, identity = following.record, dict(following.plan.identity)
     try:
         state = checkpoint.capture(model, record.history, identity, epoch, memory, outside, whole)
-        checkpoint.write(plan.state, state)
+        checkpoint.write(following.of(model).state, state)
     except OSError as error:
         record.not_written = error
         raise
@@ -478,9 +477,9 @@ def _restore(
     Args:
         touched: traces what is touched outside the model, where a state has something of the kind.
     """
-    plan = following.plan
-    following.begun = True
-    own = _read(following, plan.state)
+    followed = following.of(model)
+    followed.begun = True
+    own = _read(following, followed.state)
     if own is not None and own.memory is not None and callbacks is not None:
         known = hooks.matches(list(callbacks), own.memory["callbacks"])
         known = known and own.memory["arguments"] == arguments and checkpoint.fits(own, model)
@@ -488,15 +487,17 @@ def _restore(
             checkpoint.restore(own, model)
             following.record.history.update(own.history)
             return own
-        following.record.notes.append(f"{plan.state} is of another call of fit; the training begins at its milestone")
-    earlier = _read(following, plan.resume_from)
-    following.lost = plan.resume_from is not None and earlier is None
+        following.record.notes.append(
+            f"{followed.state} is of another call of fit; the training begins at its milestone"
+        )
+    if not (followed.is_of_build or arguments[0] > 0):
+        return None  # it begins anew
+    earlier = _read(following, followed.resume_from)
+    followed.lost = followed.resume_from is not None and earlier is None
     if earlier is not None:
-        if not checkpoint.fits(earlier, model):
-            following.begun = False  # another model's, which is yet to come
-            return None
-        if not (earlier.whole and _restored_outside(earlier, touched)):
-            _lose(following, f"{plan.resume_from} does not hold all that a step of this model changes")
+        whole = earlier.whole and checkpoint.fits(earlier, model)
+        if not (whole and _restored_outside(earlier, touched)):
+            _lose(following, model, f"{followed.resume_from} does not hold all that a step of this model changes")
             return None
         checkpoint.restore(earlier, model)
         following.record.history.update(earlier.history)
@@ -511,10 +512,11 @@ def _restored_outside(state: checkpoint.State, touched: Callable[[], Touched]) -
         return False
 
 
-def _lose(following: Following, reason: str) -> None:
+def _lose(following: Following, model: keras.Model, reason: str) -> None:
     """Gives up what there was to go on from."""
-    following.begun = True
-    following.lost = following.plan.resume_from is not None
+    followed = following.of(model)
+    followed.begun = True
+    followed.lost = followed.resume_from is not None
     following.record.notes.append(f"{reason}; all of it is trained from the beginning")
 
 
@@ -525,7 +527,7 @@ def _read(following: Following, path: Any) -> checkpoint.State | None:
         return checkpoint.read(path, dict(following.plan.identity))
     except WorkError as error:
         following.record.notes.append(str(error))
-        if path == following.plan.state:
+        if path == following.of(following.model).state:
             files.set_aside(path)
         return None
 
@@ -542,13 +544,14 @@ def _by_keras(
     following.record.notes.append(line)
     _turn_to(following, model)
     seed_everything((*following.plan.seed, following.fits, arguments["initial_epoch"]))
-    if not following.begun:
+    followed = following.of(model)
+    if not followed.begun:
         _build(model, arguments["x"])
         if model.built:
-            _restore(following, model, [], None, Touched)
-        elif following.plan.resume_from is not None:
-            _lose(following, "the model is not built before model.fit builds it")
-        if following.lost:
+            _restore(following, model, [arguments["initial_epoch"], arguments["epochs"]], None, Touched)
+        elif followed.resume_from is not None:
+            _lose(following, model, "the model is not built before model.fit builds it")
+        if followed.lost:
             arguments["initial_epoch"] = 0
     given = arguments["callbacks"]
     follower = _Follower(following)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,22 +74,52 @@ class Record:
 
 
 @dataclass
+class Followed:
+    """A model that is trained under a plan.
+
+    Attributes:
+        state, resume_from: where its states are, as the plan has them for the first model.
+        is_of_build: whether ``build`` returned it: it goes on from ``resume_from`` whatever epoch its ``fit`` begins with,
+            as KerasTuner gives a promoted trial's model its weights; another one does if its ``fit`` says so.
+        begun: whether its states have been looked for.
+        lost: whether the state to go on from was damaged or missing, so that all of it is trained again.
+    """
+
+    state: Path
+    resume_from: Path | None
+    is_of_build: bool
+    begun: bool = False
+    lost: bool = False
+
+
+@dataclass
 class Following:
     """A plan while it is followed.
 
     Attributes:
         fits: the calls of ``model.fit`` so far.
-        begun: whether the plan's state has been looked for.
-        lost: whether the state to go on from was damaged or missing, so that all of it is trained again.
         model: that of the last call, whose history the record has.
     """
 
     plan: TrainingPlan
     record: Record
     fits: int = 0
-    begun: bool = False
-    lost: bool = False
     model: Any = None
+    _followed: weakref.WeakKeyDictionary[Any, Followed] = field(default_factory=weakref.WeakKeyDictionary)
+    _models: int = 0
+
+    def of(self, model: Any, is_of_build: bool = False) -> Followed:
+        """How the plan stands with a model; models count in the order in which they first come."""
+        if model not in self._followed:
+            past = self.plan.resume_from
+            state = _of_model(self.plan.state, self._models)
+            self._followed[model] = Followed(state, past and _of_model(past, self._models), is_of_build)
+            self._models += 1
+        return self._followed[model]
+
+
+def _of_model(path: Path, number: int) -> Path:
+    return path if number == 0 else path.with_name(f"{path.stem}.{number}{path.suffix}")
 
 
 _current: contextvars.ContextVar[Following | None] = contextvars.ContextVar("plan", default=None)
@@ -115,6 +146,13 @@ def planned(plan: TrainingPlan) -> Iterator[Record]:
             yield following.record
         finally:
             _current.reset(token)
+
+
+def returned(model: Any) -> None:
+    """Says that ``build`` returned the model that this thread's plan is of: of several, its states are the plan's."""
+    following = current()
+    if following is not None:
+        following.of(model, is_of_build=True)
 
 
 def restore_weights(plan: TrainingPlan, model: Any) -> bool:

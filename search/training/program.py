@@ -360,7 +360,34 @@ def _of_a_batch(x: Any, y: Any = None, sample_weight: Any = None) -> tuple[list[
 
 
 def _known_variables(model: keras.Model) -> list[keras.Variable]:
-    return [*model.variables, *model.optimizer.variables, *model.metrics_variables]  # metrics begin each epoch anew
+    """The model's, the optimizer's, and those of metrics that begin each epoch anew."""
+    known = [*model.variables, *model.optimizer.variables]
+    if type(model).reset_metrics is not keras.Model.reset_metrics or "reset_metrics" in vars(model):
+        return known
+    kept = [metric.variables for metric in _tensorflow.metrics(model) if not _is_reset(metric)]
+    never_reset = {id(variable) for variables in kept for variable in variables}
+    return known + [variable for variable in model.metrics_variables if id(variable) not in never_reset]
+
+
+def _is_reset(metric: keras.Metric) -> bool:
+    """Whether ``reset_state`` is Keras's, or leaves the same whatever the variables held."""
+    function = getattr(metric.reset_state, "__func__", None)
+    if getattr(function, "__module__", "").startswith("keras.src."):
+        return True
+    kept = [(variable, variable.numpy()) for variable in metric.variables]
+    left = []
+    try:
+        for number in (0, 1):
+            for variable, value in kept:
+                variable.assign(np.full_like(value, number))
+            metric.reset_state()
+            left.append([variable.numpy().tobytes() for variable, _ in kept])
+    except Exception:  # whatever the user's code raises
+        return False
+    finally:
+        for variable, value in kept:
+            variable.assign(value)
+    return left[0] == left[1]
 
 
 def create_variables(model: keras.Model, data: Examples) -> None:
@@ -603,6 +630,21 @@ AN_EXAMPLE_EACH = (
     "squared_hinge",
     "top_k_categorical_accuracy",
 )
+# What of their arguments changes the value of each example alone; others, as ``ignore_class``, what the values are divided by.
+ARGUMENTS_OF_AN_EXAMPLE = frozenset(
+    (
+        "alpha",
+        "apply_class_balancing",
+        "axis",
+        "delta",
+        "dtype",
+        "from_logits",
+        "gamma",
+        "k",
+        "label_smoothing",
+        "threshold",
+    )
+)
 
 
 def _batches_do_not_matter(model: keras.Model) -> bool:
@@ -637,4 +679,6 @@ def _is_an_example_each(part: Any) -> bool:
     """Whether a loss, or a metric that is a mean, takes its values from the examples, one each."""
     function, arguments = _tensorflow.function_of(part)
     known = [getattr(keras.losses, name, None) or getattr(keras.metrics, name, None) for name in AN_EXAMPLE_EACH]
-    return any(function is one for one in known) and arguments.get("axis", -1) == -1
+    given = {name for name, value in arguments.items() if value is not None}
+    own = given <= ARGUMENTS_OF_AN_EXAMPLE and arguments.get("axis", -1) == -1
+    return own and any(function is one for one in known)

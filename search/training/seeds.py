@@ -32,8 +32,11 @@ def seed_everything(seed: Sequence[int]) -> None:
     if keras.backend.backend() != "tensorflow":
         keras.utils.set_random_seed(number)
         return
+    import tensorflow as tf
+
     from search.training import _tensorflow
 
     with _tensorflow.kernels_kept():
         keras.utils.set_random_seed(number)
     _tensorflow.forget_generator()
+    tf.random.set_global_generator(tf.random.Generator.from_seed(number))  # which set_random_seed leaves alone

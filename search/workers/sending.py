@@ -1,10 +1,12 @@
 """A problem on its way to worker processes: the user's code as it is now, not as its files have it, and the settings.
 
-Large arrays are mapped, not copied.
+Large arrays are mapped, not copied. What trials share and change, a layer that was made outside ``build``, is not sent: a worker
+would have one of its own, and what trials leave in it would depend on where they ran.
 """
 
 from __future__ import annotations
 
+import copyreg
 import io
 import pickle
 import shutil
@@ -23,6 +25,10 @@ from search.workers.base import Unpicklable
 from search.workers.trial import Problem
 
 BYTES_WORTH_A_FILE = 1 << 20  # an array from here on is written once and mapped by every worker
+
+
+class Shared(Exception):
+    """An object that trials share, whose state one leaves to the next."""
 
 
 def send(problem: Problem, folder: Path) -> Path:
@@ -59,8 +65,12 @@ def pack(problem: Problem, folder: Path | None = None) -> bytes:
         OSError: the folder cannot be written.
     """
     content = io.BytesIO()
-    # A worker imports an exercise's script, and with it all that the script sets; a tuner's script it does not run again.
-    held = {} if problem.tuner is None else modules.variables(_can_be_sent)
+    try:
+        held = modules.variables(_can_be_sent)
+    except Shared as shared:
+        raise Unpicklable(f"a module of yours holds {shared}") from None
+    if problem.tuner is None:  # a worker imports an exercise's script, and with it all that the script sets
+        held = {}
     try:
         cloudpickle.dump(settings.current(), content)
         _Pickler(content, folder).dump(held)
@@ -87,6 +97,8 @@ def _can_be_sent(value: Any) -> bool:
         return not value.dtype.hasobject
     try:
         _Pickler(io.BytesIO(), None).dump(value)
+    except Shared:
+        raise
     except Exception:  # pickle raises nearly anything
         return False
     return True
@@ -117,6 +129,12 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             if isinstance(values, np.ndarray) and not values.dtype.hasobject:
                 large = self._is_worth_a_file(values)
                 return (_mapped_tensor, (self._written(values),)) if large else (_tensor, (values,))
+        if "keras" in sys.modules:
+            if _is_shared(obj):
+                name = getattr(obj, "name", "")
+                raise Shared(f"{name and f'{name}, '}a {type(obj).__name__} made outside build, which trials share")
+            if _goes_by_configuration(obj):
+                return copyreg.__newobj__, (type(obj),), vars(obj)  # type: ignore[attr-defined]
         return super().reducer_override(obj)
 
     def _is_worth_a_file(self, array: Any) -> bool:
@@ -127,6 +145,56 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         path = self._folder / f"{len(list(self._folder.iterdir()))}.npy"
         np.save(path, array, allow_pickle=False)
         return str(path.resolve())
+
+
+def _is_shared(obj: Any) -> bool:
+    """Whether it is of Keras or TensorFlow and has a state of its own that trials may change."""
+    import keras
+
+    kinds: tuple[type, ...] = (keras.Layer, keras.Metric, keras.Optimizer)
+    kinds += (keras.Variable, keras.KerasTensor, keras.random.SeedGenerator)
+    if not isinstance(obj, kinds) and not _is_tensorflow_variable(obj):
+        return False
+    return not (isinstance(obj, (keras.Metric, *_unchanged_by_training())) and _is_what_a_copy_is(obj))
+
+
+def _is_tensorflow_variable(obj: Any) -> bool:
+    tensorflow = sys.modules.get("tensorflow")
+    return tensorflow is not None and isinstance(obj, tensorflow.Variable)
+
+
+def _unchanged_by_training() -> tuple[type, ...]:
+    from keras import layers
+
+    kinds = (layers.Normalization, layers.Rescaling, layers.Resizing, layers.CenterCrop, layers.CategoryEncoding)
+    return (*kinds, layers.Discretization)
+
+
+def _is_what_a_copy_is(obj: Any) -> bool:
+    """Whether Keras's way to pickle it, by its configuration, loses nothing of it."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return False
+    from search.training.fingerprint import fingerprint
+
+    try:
+        copy = pickle.loads(pickle.dumps(obj))
+    except Exception:  # pickle raises nearly anything
+        return False
+    here, there = fingerprint(obj), fingerprint(copy)
+    return (
+        here.key is not None
+        and here.key == there.key
+        and all(np.array_equal(one, other) for one, other in zip(here.variables, there.variables, strict=True))
+    )
+
+
+def _goes_by_configuration(obj: Any) -> bool:
+    """Whether Keras would pickle it by its configuration alone, though its attributes are all that it is, as of a loss."""
+    import keras
+
+    return isinstance(obj, keras.Loss) and type(obj).__reduce__ is keras.Loss.__reduce__
 
 
 def _mapped(path: str) -> Any:
@@ -152,7 +220,9 @@ def _blamed(problem: Problem, error: Exception) -> str:
     parts["the tuner"] = problem.tuner
     for name, part in parts.items():
         try:
-            cloudpickle.dumps(part)
+            _Pickler(io.BytesIO(), None).dump(part)
+        except Shared as shared:
+            return f"{name} holds {shared}"
         except Exception as reason:
             return f"{name}, of type {type(part).__name__}, cannot be pickled ({first_line(reason)})"
     return f"the problem cannot be pickled ({first_line(error)})"

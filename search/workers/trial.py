@@ -75,8 +75,12 @@ class Job:
         return self.state.with_name(f"{self.state.stem}.best{self.state.suffix}")
 
     def files(self) -> list[Path]:
-        """The files that are there of this job's trainings: its states, one an execution, and the best epoch's weights."""
-        further = self.state.parent.glob(f"{self.state.stem}-[0-9]*{self.state.suffix}") if self.trial else ()
+        """The files that are there of this job's trainings: its states, one a model and execution, and the best epoch's weights."""
+        folder, name, suffix = self.state.parent, self.state.stem, self.state.suffix
+        further = [
+            *folder.glob(f"{name}.[0-9]*{suffix}"),
+            *(folder.glob(f"{name}-[0-9]*{suffix}") if self.trial else ()),
+        ]
         return [path for path in (self.state, self.best, *sorted(further)) if path.exists()]
 
     def callbacks(self) -> list[Any]:
@@ -166,6 +170,7 @@ def run(problem: Problem, job: Job, stopping: Callable[[], bool] = lambda: False
     with isolated(), training.planned(plan) as record:
         try:
             hp, model = build(problem.hypermodel, job.hyperparameters, job.seed)
+            training.returned(model)
             with contextlib.suppress(WorkError):  # of another model: the training finds it, and says so
                 training.restore_weights(plan, model)
             training.seed_everything(job.seed)  # a fit draws the same whatever build has drawn
