@@ -8,6 +8,7 @@ import search
 from search.workers import sending
 from search.workers.base import Unpicklable
 from search.workers.trial import Problem
+from tests.conftest import NEURON, run, write_exercise
 from tests.test_tuner import FIT, found, tuner
 
 L = keras.layers
@@ -111,3 +112,13 @@ def test_a_module_s_layer_is_not_made_anew_by_every_worker(tmp_path, monkeypatch
         received(shared_base.build)
     with pytest.raises(search.errors.RequestError, match="leave cluster out"):
         searched(tmp_path, shared_base.build, cluster="local", workers=1)
+
+
+def test_an_exercise_s_layer_made_outside_build_is_refused_in_one_line(tmp_path, small_data):
+    """Every worker imports the script, and had a layer of its own with other weights."""
+    shared = NEURON.replace("keras.layers.Dense(1, activation=", "base, keras.layers.Dense(1, activation=")
+    script = write_exercise(tmp_path, shared)
+    script.write_text("import keras\nbase = keras.layers.Dense(4, name='base')\n" + script.read_text())
+    said = run(script, "search", "--max-epochs", 1, "--workers", 1, "--data", small_data, status=2)
+    assert "holds base, a Dense made outside build, which trials share; make it in build, or give --workers 0" in said
+    assert "Traceback" not in said

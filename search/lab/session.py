@@ -199,9 +199,9 @@ class Session:
         except (Exception, SystemExit):  # whatever the exercise's own code raises
             return None
 
-    @property
+    @functools.cached_property
     def declaring(self) -> Callable[[Any], None]:
-        """Calls the exercise's ``build`` for what it declares."""
+        """Calls the exercise's ``build`` for what it declares; one for all oracles, since it remembers."""
         hypermodel = self._foreseeing
         from search.workers.trial import declaring
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import contextlib
 import dis
 import types
@@ -171,7 +170,7 @@ def _remembers_nothing(function: Any) -> bool:
         return type(function).__module__.startswith("keras.src.")
     if not isinstance(function, types.FunctionType):
         return False
-    known = {**{name: getattr(builtins, name) for name in PURE}, **function.__globals__}
+    known = {**{one.__name__: one for one in PURE}, **function.__globals__}
     values = [cell.cell_contents for cell in function.__closure__ or ()]
     values += [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
     for instruction in _instructions(function.__code__):
@@ -184,22 +183,7 @@ def _remembers_nothing(function: Any) -> bool:
 
 # Instructions that leave something behind, or bring something in.
 CHANGING = ("STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR", "STORE_SUBSCR", "STORE_SLICE", "DELETE_", "IMPORT_", "YIELD")
-PURE = (
-    "abs",
-    "bool",
-    "divmod",
-    "float",
-    "int",
-    "isinstance",
-    "len",
-    "max",
-    "min",
-    "pow",
-    "range",
-    "round",
-    "str",
-    "sum",
-)
+PURE = (abs, bool, divmod, float, int, isinstance, len, max, min, pow, range, round, str, sum)
 
 
 def _instructions(code: types.CodeType) -> Iterator[dis.Instruction]:
@@ -216,7 +200,7 @@ def _cannot_change(value: Any) -> bool:
     if isinstance(value, types.ModuleType):
         return value.__name__ in ("math", "numpy")
     if isinstance(value, types.BuiltinFunctionType):
-        return value.__module__ == "math" or value in [getattr(builtins, name) for name in PURE]
+        return value.__module__ == "math" or value in PURE
     if isinstance(value, type):
-        return value in [getattr(builtins, name) for name in PURE]
+        return value in PURE
     return value is None or isinstance(value, (bool, int, float, str, np.generic, np.ufunc))
