@@ -48,6 +48,7 @@ def main() -> None:
     from search.training.fit import evaluate
     from search.training.program import programs
     from search.training.seeds import epoch_order
+    from search.training.xla import Pays
     from search.workers.trial import build
 
     lab = exercise.load(script("multiclass"))
@@ -59,7 +60,7 @@ def main() -> None:
     _, model = build(hypermodel, CONFIGURATION, (0,))
     examples = arrays.examples(train.x, train.y, None, None, batch)
     program = programs(model, examples)
-    program.train(examples, epoch_order(examples.n, (0,)), through_xla=True)
+    program.train(examples, epoch_order(examples.n, (0,)), 0, Pays(0, 0))
     warm_up = time.perf_counter() - began
 
     seconds: dict[float, list[float]] = {threshold: [] for threshold in THRESHOLDS}
@@ -74,7 +75,7 @@ def main() -> None:
         for epoch in range(most_epochs):
             began = time.perf_counter()
             model.reset_metrics()
-            program.train(examples, epoch_order(examples.n, (seed, epoch)), through_xla=True)
+            program.train(examples, epoch_order(examples.n, (seed, epoch)), 0, Pays(0, 0))
             an_epoch.append(time.perf_counter() - began)
             spent += an_epoch[-1]
             accuracy = evaluate(model, test.x, test.y)["accuracy"]

@@ -128,6 +128,7 @@ def ours(cell: Cell, train: Any) -> dict[str, Train]:
     from search.training import data
     from search.training.program import programs
     from search.training.seeds import epoch_order
+    from search.training.xla import Pays
 
     examples = data.examples(train.x, train.y, None, None, cell.batch)
 
@@ -136,7 +137,9 @@ def ours(cell: Cell, train: Any) -> dict[str, Train]:
 
         def an_epoch() -> dict[str, Any]:
             model.reset_metrics()
-            return programs(model, examples).train(examples, epoch_order(examples.n, (0, next(epoch))), xla)
+            return programs(model, examples).train(
+                examples, epoch_order(examples.n, (0, next(epoch))), 0, Pays(0, 0) if xla else Pays()
+            )
 
         return an_epoch
 

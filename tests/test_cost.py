@@ -63,11 +63,21 @@ def test_the_optimizer_s_variables_are_updated_too():
 
 
 def test_epochs_behind_a_milestone_at_which_xla_begins_are_its():
-    model = cost.Asked(10, 1.0, 0.0, 1.0, 1.0, xla_updates=100.0)
+    model = cost.Asked(10, 1.0, 0.0, 1.0, 1.0, xla_updates=100.0, xla_passes=0.0)
     asked = dict(zip(cost.RATES, cost.work(model, 1, 9, (1, 3, 9), break_even=150.0), strict=True))
     assert (asked["graph steps"], asked["XLA steps"], asked["compilings"]) == (0, 80, 1)
     asked = dict(zip(cost.RATES, cost.work(model, 0, 3, (1, 3, 9), break_even=150.0), strict=True))
     assert (asked["graph steps"], asked["XLA steps"]) == (10, 20)
+
+
+def test_epochs_whose_update_alone_goes_through_xla_spend_less_on_it():
+    dense = compiled(keras.Input((5,)), layers.Dense(1), optimizer="adam")
+    dropped = compiled(keras.Input((5,)), layers.Dropout(0.5), layers.Dense(1), optimizer="adam")
+    assert cost.asked(dense, N, 100).xla_passes == 0 < cost.asked(dropped, N, 100).xla_passes
+    model = cost.Asked(10, 1.0, 0.0, 1.0, 900.0, xla_updates=0.0, xla_passes=100.0)
+    asked = dict(zip(cost.RATES, cost.work(model, 0, 3, (1, 3, 9), break_even=150.0), strict=True))
+    assert asked["updates"] == pytest.approx(900.0 + 2 * 900.0 * cost.OF_ONE_PASS)
+    assert (asked["graph steps"], asked["compilings"]) == (30, 0)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from search.training import Stopped, TrainingPlan, planned
+from search.training import Stopped, TrainingPlan, planned, xla
 from search.training.fit import fit
 
 L, K = keras.layers, keras.callbacks
@@ -167,6 +167,7 @@ def recipes(draw):
         "validation_freq": draw(st.sampled_from([1, 2])),
         "weights": draw(st.sampled_from(["none", "none", "sample", "class"])),
         "steps_per_epoch": draw(st.sampled_from([None, None, 2])),
+        "xla_break_even": draw(st.sampled_from([xla.XLA_BREAK_EVEN, 0.0])),
         "interrupted": draw(st.lists(st.integers(1, 3), max_size=2)),
     }
 
@@ -231,8 +232,9 @@ def trained(recipe, train, shuffle=False):
     keras.utils.set_random_seed(5)
     model = network(recipe)
     histories = []
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("ignore")  # data that runs out, a plateau's rate
+        patch.setattr(xla, "XLA_BREAK_EVEN", recipe["xla_break_even"])
         for compiled in recipe["compiled"]:
             compile_as(model, compiled)
             histories.append(train(model, **arguments(recipe), shuffle=shuffle))

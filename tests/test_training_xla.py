@@ -33,6 +33,12 @@ def through_xla():
     return any(kind[0] == "xla" for kind, *_ in program._shared)
 
 
+def updates_through_xla(model):
+    """Whether a program of the model has its optimizer's update compiled by XLA."""
+    made = [one.concrete.graph.as_graph_def() for one in program._of_models[model].own.values()]
+    return any(function.attr["_XlaMustCompile"].b for graph in made for function in graph.library.function)
+
+
 @pytest.fixture(autouse=True)
 def forgotten():
     program._shared.clear()
@@ -53,6 +59,92 @@ def test_every_optimizer_ends_where_model_fit_does_as_a_graph_and_through_xla(op
         assert through_xla() == (break_even == 0.0)
 
 
+RANDOM_LAYERS = (L.BatchNormalization, lambda: L.Dropout(0.3))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", *(pytest.param(name, marks=pytest.mark.long) for name in OPTIMIZERS)])
+def test_every_optimizer_whose_update_alone_goes_through_xla_ends_where_model_fit_does(optimizer, monkeypatch):
+    def make():
+        return network(optimizer, *(make() for make in RANDOM_LAYERS))
+
+    theirs = trained(keras.Model.fit, make, X, CLASS)
+    monkeypatch.setattr(xla, "XLA_BREAK_EVEN", 0.0)
+    ours = trained(fit, make, X, CLASS)
+    assert updates_through_xla(ours[0])
+    assert_same(ours, theirs, tolerance=1.3e-2 if optimizer == "lion" else 3e-5)
+
+
+class OwnAdam(keras.optimizers.Adam):
+    pass
+
+
+class OwnDecay(keras.optimizers.schedules.LearningRateSchedule):
+    def __call__(self, step):
+        return 0.003
+
+
+@pytest.mark.parametrize(
+    ("make", "goes"),
+    [
+        (lambda: keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(0.01, 3, 0.5)), True),
+        (lambda: keras.optimizers.AdamW(0.003, weight_decay=0.1, clipnorm=0.1), True),
+        (lambda: keras.optimizers.SGD(0.003, momentum=0.9, global_clipnorm=0.1), True),
+        (lambda: OwnAdam(0.003), False),
+        (lambda: keras.optimizers.Adam(OwnDecay()), False),
+        (lambda: keras.optimizers.Adam(0.003, use_ema=True), False),
+        (lambda: keras.optimizers.Adam(0.003, gradient_accumulation_steps=2), False),
+        (lambda: keras.optimizers.Ftrl(0.003), False),
+    ],
+)
+def test_an_update_goes_through_xla_where_it_is_keras_s_own(make, goes, monkeypatch):
+    def made():
+        keras.utils.set_random_seed(5)
+        model = keras.Sequential([keras.Input((8,)), L.Dense(6, "relu"), L.Dropout(0.3), L.Dense(3, "softmax")])
+        model.compile(make(), "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+    monkeypatch.setattr(xla, "XLA_BREAK_EVEN", 0.0)
+    ours, theirs = by_both(made, X, CLASS)
+    assert updates_through_xla(ours[0]) == goes
+    assert_same(ours, theirs)
+
+
+def test_a_sparse_gradient_is_the_graph_s(monkeypatch):
+    def made():
+        keras.utils.set_random_seed(5)
+        model = keras.Sequential([keras.Input((4,), dtype="int32"), L.Embedding(9, 3), L.Flatten(), L.Dense(3)])
+        model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+        return model
+
+    monkeypatch.setattr(xla, "XLA_BREAK_EVEN", 0.0)
+    tokens = np.random.default_rng(1).integers(0, 9, (len(X), 4)).astype("int32")
+    ours, theirs = by_both(made, tokens, CLASS)
+    assert not updates_through_xla(ours[0])
+    assert_same(ours, theirs)
+
+
+def test_a_rate_that_a_callback_changes_is_read_once_though_xla_comes_in_later(tmp_path):
+    """As Keras's own step, which was traced before."""
+
+    class LessDropout(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.layers[1].rate = 0.0
+
+    def made():
+        keras.utils.set_random_seed(5)
+        model = keras.Sequential([keras.Input((8,)), L.Dense(6, "relu"), L.Dropout(0.5), L.Dense(3, "softmax")])
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+    theirs, ours = made(), made()
+    break_even = 2 * xla.xla_passes(ours, len(X), 16)
+    plan = TrainingPlan((3,), tmp_path / "state.npz", {}, milestones=(1, 4), xla_break_even=break_even)
+    theirs.fit(X, CLASS, 16, 4, shuffle=False, callbacks=[LessDropout()], verbose=0)
+    with planned(plan):
+        ours.fit(X, CLASS, 16, 4, shuffle=False, callbacks=[LessDropout()], verbose=0)
+    np.testing.assert_allclose(ours.history.history["loss"], theirs.history.history["loss"], rtol=1e-5)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation_ends_where_model_fit_does(activation):
@@ -64,16 +156,18 @@ def test_every_activation_ends_where_model_fit_does(activation):
     "optimizer", [name if name == "adam" else pytest.param(name, marks=pytest.mark.slow) for name in OPTIMIZERS]
 )
 def test_continuing_through_xla_ends_bit_for_bit_where_going_through_does(optimizer, tmp_path):
-    """The second stretch is long enough for XLA; a network with random layers stays a graph."""
-    for name, middle in (("plain", ()), ("random", (L.BatchNormalization, lambda: L.Dropout(0.3)))):
+    """The second stretch is long enough for XLA; of a network with random layers it compiles the update alone."""
+    for name, middle in (("plain", ()), ("random", RANDOM_LAYERS)):
 
         def rung(folder, epochs, begin=0, middle=middle, name=name):
             path = tmp_path / f"{name} {folder} {epochs}"
             earlier = tmp_path / f"{name} {folder} {begin}"
-            plan = TrainingPlan((3, 1), path, {}, earlier if begin else None, (1, 4), xla_break_even=50.0)
             model = network(optimizer, *(make() for make in middle))
+            break_even = 2 * xla.xla_passes(model, len(X), 16) if middle else 50.0
+            plan = TrainingPlan((3, 1), path, {}, earlier if begin else None, (1, 4), xla_break_even=break_even)
             with planned(plan) as record:
                 model.fit(X, CLASS, 16, epochs, verbose=0, initial_epoch=begin, validation_data=(X, CLASS))
+            assert updates_through_xla(model) == (name == "random" and epochs == 4)
             return record.history, [variable.numpy() for variable in [*model.variables, *model.optimizer.variables]]
 
         history, variables = rung("through", 4)

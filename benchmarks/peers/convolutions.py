@@ -91,13 +91,14 @@ def ours(network: Network, x: Any, y: Any) -> Train:
     from search.training import data
     from search.training.program import programs
     from search.training.seeds import epoch_order
+    from search.training.xla import Pays
 
     examples = data.examples(x, y, None, None, BATCH)
     model, epoch = keras_model(network), itertools.count()
 
     def an_epoch() -> None:
         model.reset_metrics()
-        programs(model, examples).train(examples, epoch_order(examples.n, (0, next(epoch))), False)
+        programs(model, examples).train(examples, epoch_order(examples.n, (0, next(epoch))), 0, Pays(0, 0))
 
     return an_epoch
 

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from search.errors import RequestError
 from search.lab.session import Session
-from search.training import _tensorflow, xla
+from search.training import _tensorflow, fused, xla
 from search.workers.base import Workers, run_all
 from search.workers.trial import Job, Outcome
 
+OF_ONE_PASS = 1 / 3  # of an update's time is left where XLA makes one pass of it
 BOTH_GRADIENTS = 3  # a product forward, and the two of its gradients, cost alike
 FEWEST_CHANNELS = 8  # a convolution of fewer costs as if it had so many
 # Seconds of a unit of each kind of work: least squares over the 138 trials of the first two exercises and a few epochs of
@@ -53,6 +54,7 @@ class Asked:
         activations: elements of all layers' outputs.
         updates: the weights and what the optimizer keeps of them, as often as they are updated.
         xla_updates: see :func:`search.training.xla.xla_updates`; 0 where XLA would not train it.
+        xla_passes: see :func:`search.training.xla.xla_passes`; 0 where XLA would not compile the update by itself.
     """
 
     steps: int
@@ -61,6 +63,7 @@ class Asked:
     activations: float
     updates: float
     xla_updates: float
+    xla_passes: float
 
 
 def asked(model: Any, n: int, batch_size: int) -> Asked:
@@ -79,6 +82,7 @@ def asked(model: Any, n: int, batch_size: int) -> Asked:
     steps = -(-n // batch_size)
     through_xla = not (convolutions or model.non_trainable_variables)
     xla_updates = xla.xla_updates(model, n, batch_size)  # builds the optimizer
+    xla_passes = xla.xla_passes(model, n, batch_size) if fused.may_update(model) else 0.0
     updated = sum(math.prod(variable.shape) for variable in (*model.variables, *model.optimizer.variables))
     return Asked(
         steps,
@@ -87,6 +91,7 @@ def asked(model: Any, n: int, batch_size: int) -> Asked:
         n * activations,
         float(steps * updated),
         xla_updates if through_xla else 0.0,
+        0.0 if through_xla else xla_passes,
     )
 
 
@@ -105,19 +110,23 @@ def work(model: Asked, begin: int, end: int, milestones: Sequence[int], break_ev
     Args:
         milestones, break_even: see :func:`search.training.xla.first_xla_epoch`.
     """
-    first = xla.first_xla_epoch(model.xla_updates, milestones, break_even) if model.xla_updates else math.inf
-    through_xla = max(0.0, end - max(begin, min(first, end)))
+
+    def through_xla_of(updates: float) -> float:
+        first = xla.first_xla_epoch(updates, milestones, break_even) if updates else math.inf
+        return max(0.0, end - max(begin, min(first, end)))
+
+    through_xla, updated = through_xla_of(model.xla_updates), through_xla_of(model.xla_passes)
     epochs = end - begin
     return np.array(
         [
             1.0,
-            float(through_xla > 0),
+            float(through_xla > 0),  # an update by itself compiles in the time of a few steps
             (epochs - through_xla) * model.steps,
             through_xla * model.steps,
             epochs * model.products,
             epochs * model.convolutions,
             epochs * model.activations,
-            epochs * model.updates,
+            (epochs - (1 - OF_ONE_PASS) * updated) * model.updates,
         ]
     )
 

@@ -196,6 +196,11 @@ def is_called_in_training(layer: keras.Layer) -> bool:
     )
 
 
+def learning_rate(optimizer: keras.optimizers.Optimizer) -> Any:
+    """The optimizer's variable or schedule, which ``optimizer.learning_rate`` gives the value of."""
+    return optimizer._learning_rate
+
+
 def excluded_from_weight_decay(optimizer: keras.optimizers.Optimizer, excluded: Any) -> tuple[bool, ...]:
     """Which of the optimizer's variables are spared: by a pattern of their names, or as a set of variables (or None)."""
     variables = optimizer._trainable_variables

@@ -157,7 +157,7 @@ class _Training:
         self.seed = (*following.plan.seed, following.fits) if following is not None else (0,)
         if following is None and self.shuffle:  # else what is drawn from `random` after this call is as after Keras's
             self.seed = (random.randrange(2**31),)
-        self.xla_from = math.inf
+        self.pays = xla.Pays()
         self.written = time.monotonic()
         given = arguments["callbacks"]
         self.callbacks = given if isinstance(given, keras.callbacks.CallbackList) else self._list(given, arguments)
@@ -230,7 +230,7 @@ class _Training:
             order = order[: examples.batch_size * model.steps_per_execution]
         elif stretch.short:
             warnings.warn(RAN_OUT, stacklevel=2)
-        logs = self._train(order, epoch >= self.xla_from)
+        logs = self._train(order, epoch)
         hooks.after_batches(self.callbacks.callbacks, stretch.end - stretch.begin - 1, logs)
         if self.validation is not None and _tensorflow.should_evaluate(model, epoch, self.validation_freq):
             logs.update({f"val_{name}": value for name, value in self._evaluate(self.validation).items()})
@@ -251,13 +251,13 @@ class _Training:
         follows = plan is not None and self.following is not None and self.following.fits == 1
         milestones = (plan.milestones if plan is not None and follows else None) or (self.initial_epoch, self.epochs)
         break_even = xla.XLA_BREAK_EVEN if plan is None or plan.xla_break_even is None else plan.xla_break_even
-        updates = xla.xla_updates(self.model, self.examples.n, self.examples.batch_size)
-        self.xla_from = xla.first_xla_epoch(updates, milestones, break_even)
+        examples = self.examples
+        self.pays = xla.pays(self.model, examples.n, examples.batch_size, milestones, break_even)
 
-    def _train(self, order: NDArray[np.int32], through_xla: bool) -> dict[str, Any]:
+    def _train(self, order: NDArray[np.int32], epoch: int) -> dict[str, Any]:
         if self.programs is not None:
             try:
-                return self.programs.train(self.examples, order, through_xla, later=self.xla_from < self.epochs)
+                return self.programs.train(self.examples, order, epoch, self.pays)
             except NotCompiled as reason:
                 self._go_by_steps(str(reason))
         return by_steps(self.model, "train", self.examples, order)

@@ -1,8 +1,10 @@
-"""Keras's batch normalisation of images as TensorFlow's one operation for it, while a program is traced.
+"""What Keras composes of many operations as one, while a program is traced: batch normalisation, the optimizer's update.
 
-Keras composes it of some ten operations, which on a CPU take as long as the convolutions beside them. The one operation
-rounds differently. So it is taken only behind a convolution without a bias: a bias there has no effect on what the network
-computes, its gradient is nothing but rounding, and an adaptive optimizer makes steps of that.
+Batch normalisation of images takes as long on a CPU as the convolutions beside it, and TensorFlow has one operation for it,
+which rounds differently. So it is taken only behind a convolution without a bias: a bias there has no effect on what the
+network computes, its gradient is nothing but rounding, and an adaptive optimizer makes steps of that.
+
+An optimizer passes over its variables ten times or more. XLA makes one pass of them, in a step that is a graph otherwise.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import tensorflow as tf
 
 from search.training import _tensorflow
 
+OPTIMIZERS = frozenset(("SGD", "RMSprop", "Adam", "AdamW", "Adamax", "Adagrad", "Nadam", "Lion"))
 CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
 
 
@@ -70,3 +73,42 @@ def _call(layer: keras.layers.BatchNormalization, composed: Callable[..., Any]) 
         return outputs
 
     return call
+
+
+@contextlib.contextmanager
+def update(model: keras.Model) -> Iterator[None]:
+    """Inside it, the optimizer's update is one that XLA compiles, where :func:`may_update` and all gradients are dense."""
+    optimizer = model.optimizer
+    vars(optimizer)["apply"] = _apply(optimizer.apply)
+    try:
+        yield
+    finally:
+        del vars(optimizer)["apply"]
+
+
+def may_update(model: keras.Model) -> bool:
+    """Whether XLA is known to update the model's weights as the graph does: by one of Keras's common optimizers."""
+    optimizer = model.optimizer
+    rate = _tensorflow.learning_rate(optimizer)
+    return (
+        type(optimizer).__name__ in OPTIMIZERS
+        and all(type(one).__module__.startswith("keras.") for one in (optimizer, rate))
+        and "apply" not in vars(optimizer)
+        and not (optimizer.use_ema or optimizer.gradient_accumulation_steps)
+        and not tf.config.list_logical_devices("GPU")
+    )
+
+
+def _apply(composed: Callable[..., Any]) -> Callable[..., Any]:
+    def apply(grads: Any, trainable_variables: Any = None) -> None:
+        gradients = list(grads)
+        if not all(isinstance(one, tf.Tensor) and one.dtype == tf.float32 for one in gradients):
+            composed(gradients, trainable_variables)
+            return
+
+        def compiled(*gradients: tf.Tensor) -> None:
+            composed(list(gradients), trainable_variables)
+
+        tf.function(compiled, autograph=False, jit_compile=True)(*gradients)
+
+    return apply

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import math
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from search.errors import first_line
 from search.training import _tensorflow, fused, xla
 from search.training.data import Examples, NotCompiled, examples
 from search.training.fingerprint import Fingerprint, fingerprint
+from search.training.xla import Pays
 
 PROGRAMS_KEPT = 72  # of some MB each; a model has three: training as a graph, through XLA, evaluation
 LARGE_BATCH = 1000  # of an evaluation whose result does not depend on it
@@ -134,34 +136,39 @@ class Programs:
         """Whether they are of the model as it is compiled now."""
         return self.compiled is not None and self.compiled() is train_function
 
-    def train(self, data: Examples, order: NDArray[np.int32], through_xla: bool, later: bool = False) -> dict[str, Any]:
-        """Trains on the examples in ``order`` and returns the epoch's logs.
-
-        Args:
-            through_xla, later: whether XLA is worth its compiling in this epoch, and in one to come.
+    def train(self, data: Examples, order: NDArray[np.int32], epoch: int, pays: Pays) -> dict[str, Any]:
+        """Trains on the examples in ``order`` and returns the logs of this epoch, from 0.
 
         The graph takes any batch size; XLA compiles one at a time. Through XLA, XLA compiles the whole batches and the
-        graph does the short one, since XLA would compile the step a second time for it; a model that XLA would slow down
-        or train differently stays with the graph.
+        graph does the short one, since XLA would compile the step a second time for it. Of a model that XLA would slow down
+        or train differently, XLA compiles the optimizer's update alone, and the graph does the rest of the step.
         """
-        new = ("train", data.key) not in self.own
-        graph = self.training(data)
-        if new and self.found.key is None and (through_xla or later) and self.suits_xla(graph):
-            self._trace_for_xla(data, order)
-        rest, size = order, data.batch_size
-        if through_xla and self.suits_xla(graph):
+        new = not any((kind, data.key) in self.own for kind in TRAINING)
+        if new and self.found.key is None:
+            self._trace_for_xla(data, order, pays)
+        rest = order
+        if epoch >= pays.step and self._suits_xla(data):
             rest = self._through_xla(data, order)
-        values = graph.run((tf.constant(rest), tf.constant(size), *data.tensors), self.found.variables)
+        graph = self.training(data, epoch >= pays.update and self._compiles_update(data, new))
+        values = graph.run((tf.constant(rest), tf.constant(data.batch_size), *data.tensors), self.found.variables)
         return dict(zip(self._names(graph), values, strict=True))
 
-    def suits_xla(self, graph: Program) -> bool:
-        """Whether XLA may compile the epoch that ``graph`` is."""
-        return "train" not in self.logs and not self.unfit_for_xla and xla.suits(self.model, graph.concrete)
+    def _compiles_update(self, data: Examples, new: bool) -> bool:
+        """Whether XLA may compile the optimizer's update, in a program that is made or that sees what the others see."""
+        if self._suits_xla(data) or not (_is_keras_step(self.model, "train_step") and fused.may_update(self.model)):
+            return False
+        return new or (TRAINING[True], data.key) in self.own or self._is_as_found()
 
-    def training(self, data: Examples) -> Program:
-        """The graph of an epoch of training."""
-        train = functools.partial(_train, self.model, data, self.logs.get("train"))
-        return self._program("train", data, train, (*GRAPH, *data.specs))
+    def _suits_xla(self, data: Examples) -> bool:
+        """Whether XLA may compile the whole step."""
+        if "train" in self.logs or self.unfit_for_xla:
+            return False
+        return xla.may_suit(self.model) and xla.suits(self.model, self.training(data).concrete)
+
+    def training(self, data: Examples, xla_update: bool = False) -> Program:
+        """The graph of an epoch of training; with ``xla_update`` XLA compiles the optimizer's update."""
+        train = functools.partial(_train, self.model, data, self.logs.get("train"), xla_update)
+        return self._program(TRAINING[xla_update], data, train, (*GRAPH, *data.specs))
 
     def evaluation(self, data: Examples) -> Program:
         """The graph of an evaluation."""
@@ -170,7 +177,8 @@ class Programs:
 
     def touched(self) -> Touched:
         """What the programs made so far read and change outside the model and its optimizer."""
-        made = [program for kind in ("train", "test") for (one, _), program in self.own.items() if one == kind]
+        kinds = (*TRAINING, "test")
+        made = [program for kind in kinds for (one, _), program in self.own.items() if one == kind]
         handles = {id(_tensorflow.handle(variable)) for variable in _known_variables(self.model)}
         found: dict[int, tf.Tensor] = {}
         for program in made:
@@ -209,14 +217,19 @@ class Programs:
         train = functools.partial(_train_whole_batches, self.model, data)
         return self._program(_xla_kind(data, whole), data, train, signature, jit_compile=True)
 
-    def _trace_for_xla(self, data: Examples, order: NDArray[np.int32]) -> None:
-        """Traces along with the graph what, later, might find the model's attributes changed."""
+    def _trace_for_xla(self, data: Examples, order: NDArray[np.int32], pays: Pays) -> None:
+        """Traces at once what, later, might find the model's attributes changed."""
         whole = len(order) // data.batch_size * data.batch_size
-        try:
-            if whole:
-                self.xla(data, whole)
-        except NotCompiled:
-            self.unfit_for_xla = True
+        if pays.step < math.inf and self._suits_xla(data):
+            try:
+                if whole:
+                    self.xla(data, whole)
+            except NotCompiled:
+                self.unfit_for_xla = True
+        if pays.update < math.inf and self._compiles_update(data, new=True):
+            self.training(data, xla_update=True)
+        if pays.update > 0:
+            self.training(data)
 
     def _is_as_found(self) -> bool:
         """Whether the model is known to be the one that was walked, but for the values of its variables."""
@@ -278,6 +291,7 @@ def _xla_kind(data: Examples, whole: int) -> Any:
     return "xla", data.n, data.batch_size, whole
 
 
+TRAINING = ("train", "train, XLA update")
 GRAPH = (tf.TensorSpec((None,), tf.int32), tf.TensorSpec((), tf.int32))
 GRAPH_OF_TEST = (tf.TensorSpec((), tf.int32), tf.TensorSpec((), tf.int32))
 
@@ -493,6 +507,7 @@ def _train(
     model: keras.Model,
     data: Examples,
     own: Any,
+    xla_update: bool,
     names: list[str],
     order: tf.Tensor,
     size: tf.Tensor,
@@ -502,7 +517,8 @@ def _train(
 
     def step(start: tf.Tensor, *logs: tf.Tensor) -> tuple[tf.Tensor, ...]:
         end = tf.minimum(start + size, n)
-        returned = _step(model, data, order[start:end], tensors)
+        with fused.update(model) if xla_update else contextlib.nullcontext():
+            returned = _step(model, data, order[start:end], tensors)
         return (end, *(_cast(returned[name], spec) for name, spec in (own or {}).items()))
 
     loop = (tf.constant(0), *(tf.zeros(spec.shape, spec.dtype) for spec in (own or {}).values()))

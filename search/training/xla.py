@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -37,12 +38,37 @@ NOT_FOR_XLA = (
 )
 
 
+@dataclass(frozen=True)
+class Pays:
+    """The epochs, from 0, from which XLA's compiling pays; infinity where it never does.
+
+    Attributes:
+        step: compiling the whole step.
+        update: compiling the optimizer's update, in a step that is not for XLA.
+    """
+
+    step: float = math.inf
+    update: float = math.inf
+
+
+def pays(model: keras.Model, n: int, batch_size: int, milestones: Sequence[int], break_even: float) -> Pays:
+    """See :func:`first_xla_epoch` for the last two."""
+    step, update = xla_updates(model, n, batch_size), xla_passes(model, n, batch_size)
+    return Pays(first_xla_epoch(step, milestones, break_even), first_xla_epoch(update, milestones, break_even))
+
+
 def xla_updates(model: keras.Model, n: int, batch_size: int) -> float:
     """An epoch's steps times the weights that a step updates, with all else that XLA saves counted in weights."""
+    passes = xla_passes(model, n, batch_size)
+    return n // batch_size * (LIKE_WEIGHTS + len(model.trainable_variables)) + passes
+
+
+def xla_passes(model: keras.Model, n: int, batch_size: int) -> float:
+    """The part of :func:`xla_updates` that the passes over the optimizer's variables are."""
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     elements: int = sum(math.prod(variable.shape) for variable in model.optimizer.variables)
-    return n // batch_size * (LIKE_WEIGHTS + len(model.trainable_variables) + elements / ELEMENTS_LIKE_A_WEIGHT)
+    return n // batch_size * elements / ELEMENTS_LIKE_A_WEIGHT
 
 
 def first_xla_epoch(updates: float, milestones: Sequence[int], break_even: float) -> float:
@@ -76,6 +102,14 @@ def measured_break_even(updates: float, graph_seconds: Sequence[float], xla_seco
     return XLA_BREAK_EVEN if XLA_BREAK_EVEN / FAR_FROM_IT < measured < XLA_BREAK_EVEN * FAR_FROM_IT else measured
 
 
+def may_suit(model: keras.Model) -> bool:
+    """Whether :func:`suits` has to see the model's graph to tell."""
+    if tf.config.list_logical_devices("GPU"):
+        return True
+    # seeds of random layers; batch statistics, which XLA sums in another order
+    return not model.non_trainable_variables
+
+
 def suits(model: keras.Model, graph: Any) -> bool:
     """Whether XLA would train as the graph does, and faster.
 
@@ -84,8 +118,8 @@ def suits(model: keras.Model, graph: Any) -> bool:
     """
     if tf.config.list_logical_devices("GPU"):
         return True
-    if model.non_trainable_variables:
-        return False  # seeds of random layers; batch statistics, which XLA sums in another order
+    if not may_suit(model):
+        return False
     definition = graph.graph.as_graph_def()
     nodes = itertools.chain(definition.node, *(function.node_def for function in definition.library.function))
     operations = {node.op for node in nodes}
