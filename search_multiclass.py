@@ -124,6 +124,7 @@ EXERCISE = Exercise(
     first=FIRST,
     sweeps=("optimizer",),
     max_epochs=9,  # a convolutional epoch is long, and the finalists train for as many epochs
+    seeds=3,  # trainings of each model that is compared
     minutes=40,  # on a slow machine with smaller networks or fewer seeds; the others take as long as they take
     retuned={"optimizer": "learning_rate"},  # an optimizer at another one's learning rate is not compared
 )

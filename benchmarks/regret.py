@@ -166,15 +166,16 @@ class Lookup:
         """Nothing to stop."""
 
 
-def ours(log: Log, exercise: str, seed: int, given: bool = False) -> None:
-    """Our Hyperband; ``given`` with the configurations that the exercise names."""
+def ours(log: Log, exercise: str, seed: int, given: bool = False, learning: bool = False) -> None:
+    """Our Hyperband; ``given`` with the configurations that the exercise names, ``learning`` with TPE's proposals."""
     from keras_tuner import Objective
 
     from search import study
     from search.lab import exercise as exercises
     from search.oracles.hyperband import HyperbandOracle
 
-    oracle = HyperbandOracle(
+    kind: Any = with_tpe(HyperbandOracle, log.table.space) if learning else HyperbandOracle
+    oracle = kind(
         objective=Objective("val_accuracy", "max"),
         max_epochs=tables.R,
         seed=seed,
@@ -187,6 +188,53 @@ def ours(log: Log, exercise: str, seed: int, given: bool = False) -> None:
         oracle.first = [dict(values) for values in (lab.start, *lab.first)]
     with tempfile.TemporaryDirectory() as folder:
         study.search(oracle, Lookup(log), Path(folder), seed, go_on=lambda: log.epochs < BUDGET)
+
+
+def with_tpe(oracle: Any, space: list[dict[str, Any]]) -> Any:
+    """Hyperband whose first rungs are proposed by Optuna's TPE.
+
+    TPE knows the trials that ended at the longest epochs that enough of them reached, as BOHB has it (Falkner et al., ICML
+    2018); a third of the proposals stay random, and all of them until then.
+    """
+    from optuna import create_study, distributions, logging, samplers, trial
+
+    logging.set_verbosity(logging.ERROR)
+    kinds = {"Int": distributions.IntDistribution, "Float": distributions.FloatDistribution}
+    domains = {
+        hp["name"]: distributions.CategoricalDistribution(hp["values"])
+        if "values" in hp
+        else kinds[hp["kind"]](hp["low"], hp["high"], log=hp["log"])
+        for hp in space
+    }
+
+    class Learning(oracle):  # type: ignore[misc]
+        def _random_values(self) -> dict[str, Any] | None:
+            ended = [one for one in self.trials.values() if one.status == "COMPLETED"]
+            by_epochs = {epochs: [one for one in ended if one.hyperparameters.values["tuner/epochs"] == epochs]
+                         for epochs in sorted({one.hyperparameters.values["tuner/epochs"] for one in ended})}  # fmt: skip
+            enough = [known for known in by_epochs.values() if len(known) >= 2 * len(space)]
+            if self.first or not enough or len(self.start_order) % 3 == 0:
+                return super()._random_values()  # type: ignore[no-any-return]
+            sampler = samplers.TPESampler(seed=hash((self.seed, len(self.start_order))) % 2**31, n_startup_trials=0)
+            study = create_study(direction="maximize", sampler=sampler)
+            for one in enough[-1]:
+                values = one.hyperparameters.values
+                names = [hp["name"] for hp in space if hp["name"] in values]
+                study.add_trial(
+                    trial.create_trial(
+                        params={name: values[name] for name in names},
+                        distributions={name: domains[name] for name in names},
+                        value=one.score,
+                    )
+                )
+            asked, proposed = study.ask(), {}
+            for hp in space:
+                if all(proposed.get(parent) in allowed for parent, allowed in hp["when"]):
+                    proposed[hp["name"]] = suggest(asked, hp)
+            values = self._filled(proposed)
+            return super()._random_values() if self._duplicate(values) else values
+
+    return Learning
 
 
 def stock(log: Log, exercise: str, seed: int, kind: str = "HyperbandOracle") -> None:
@@ -265,6 +313,7 @@ SIDES: dict[str, Callable[[Log, str, int], None]] = {
     "KerasTuner's Bayesian": lambda log, exercise, seed: stock(log, exercise, seed, "BayesianOptimizationOracle"),
     "Optuna's TPE, Hyperband pruner": optuna,
     "ours, Hyperband": ours,
+    "ours, Hyperband with TPE": lambda log, exercise, seed: ours(log, exercise, seed, learning=True),
     "ours, as the lab has it": lambda log, exercise, seed: ours(log, exercise, seed, given=True),
 }
 SLOW = {"KerasTuner's Bayesian"}  # fits its own Gaussian processes: a fifth of the seeds

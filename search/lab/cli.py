@@ -60,6 +60,9 @@ class Script:
             "trials": trials or (4 if quick else 30),
         }
 
+    def seeds(self, given: int | None, quick: bool) -> int:
+        return given or (1 if quick else self.exercise.seeds)
+
     def say_what(self, what: str, flags: dict[str, Any]) -> None:
         """The first line, before anything slow is imported; what the flags contradict is refused before it."""
         if flags["workers"] == 0 and flags["cluster"] is not None:
@@ -95,7 +98,7 @@ def _whole(context: click.Context, /, **flags: Any) -> None:
     from search.lab.planning import Rest
     from search.results import lab_command_line
 
-    quick, seeds = flags["quick"], flags["seeds"] or (1 if flags["quick"] else 3)
+    quick, seeds = flags["quick"], script.seeds(flags["seeds"], flags["quick"])
     how = script.search_options(flags["tuner"], flags["max_epochs"], flags["trials"], quick)
     final = _finalist_options(flags["finalists"], flags["finalist_seeds"], quick)
     epochs = flags["epochs"] or (3 if quick else 100)
@@ -186,7 +189,7 @@ def retrain(
     held = script.session(**flags)
     with held.held():
         commands.retrain(
-            held, epochs=epochs or (3 if quick else 100), seeds=seeds or (1 if quick else 3), again=read_test_again
+            held, epochs=epochs or (3 if quick else 100), seeds=script.seeds(seeds, quick), again=read_test_again
         )
         if tensorboard:
             commands.tensorboard(held)
@@ -218,7 +221,7 @@ def sweep(script: Script, /, name: str, epochs: int | None, seeds: int | None, h
             held,
             name,
             epochs=epochs or (1 if quick else SWEEP_EPOCHS),
-            seeds=seeds or (1 if quick else 3),
+            seeds=script.seeds(seeds, quick),
             held_from=held_from,
             most_values=3 if quick else None,
         )
@@ -238,7 +241,7 @@ def ablation(script: Script, /, epochs: int | None, seeds: int | None, **flags: 
     script.say_what("ablation", flags)
     held = script.session(**flags)
     with held.held():
-        commands.ablation(held, epochs=epochs or (1 if quick else SWEEP_EPOCHS), seeds=seeds or (1 if quick else 3))
+        commands.ablation(held, epochs=epochs or (1 if quick else SWEEP_EPOCHS), seeds=script.seeds(seeds, quick))
         held.say_next("report")
 
 

@@ -101,6 +101,8 @@ class Exercise:
         trial_seconds: a trial that takes longer is stopped, tried again from its last state, and then marked failed.
         minutes: what the whole exercise may take, unless the command says otherwise by ``--budget``; None for as long as it
             takes.
+        seeds: trainings of each model that is retrained, of each value of a sweep and of each step of an ablation, unless
+            the command says otherwise by ``--seeds``.
         objective: the metric that the search maximises (``val_accuracy``) or minimises (``val_loss``).
     """
 
@@ -115,6 +117,7 @@ class Exercise:
     retuned: Mapping[str, str] = field(default_factory=dict)
     max_epochs: int = 27
     minutes: float | None = None
+    seeds: int = 5
     objective: str = "val_accuracy"
     trial_seconds: float = 3600.0
 
@@ -150,6 +153,7 @@ class Exercise:
             ("max_epochs", isinstance(epochs, int) and epochs >= 1, "a whole number from 1"),
             ("trial_seconds", _is_above_0(limit), "a number of seconds above 0"),
             ("minutes", self.minutes is None or _is_above_0(self.minutes), "a number of minutes above 0, or None"),
+            ("seeds", isinstance(self.seeds, int) and self.seeds >= 1, "a whole number from 1"),
             ("objective", isinstance(self.objective, str), "the name of a metric, as in 'val_accuracy'"),
         ):
             if not good:

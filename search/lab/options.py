@@ -58,7 +58,9 @@ finalists = click.option(
 )
 finalist_seeds = click.option("--finalist-seeds", type=click.IntRange(1, 100), help="Trainings a finalist (3).")
 seeds = click.option(
-    "--seeds", type=click.IntRange(1, 1000), help="Trainings a model, a value of a sweep or a step (3)."
+    "--seeds",
+    type=click.IntRange(1, 1000),
+    help="Trainings a model, a value of a sweep or a step (the exercise's own).",
 )
 fresh = click.option("--fresh", is_flag=True, help="Set earlier results aside and start anew.")
 read_test_again = click.option(
