@@ -147,12 +147,14 @@ def run(
     ask = ask or oracle.create_trial
     dead: dict[str, DeadWorkers] = {}
     running: dict[Future[Outcome], Any] = {}
-    slots = [f"worker{i}" for i in range(workers.size + workers.ahead)]
+    slots = [*dict.fromkeys([*oracle.ongoing_trials, *(f"worker{i}" for i in range(workers.size + workers.ahead))])]
     next_write = 0.0
     trial: Any = None
     while True:
+        under_way = {one.trial_id for one in running.values()}
         for slot in slots:
-            if slot in oracle.ongoing_trials or not go_on():
+            asked = oracle.ongoing_trials.get(slot)  # or one that an interrupted search left: it is handed out again
+            if (asked is not None and asked.trial_id in under_way) or not go_on():
                 continue
             trial = ask(slot)
             while trial is not None and trial.status == "RUNNING" and tell_again(trial):

@@ -35,7 +35,7 @@ from search.oracles.grid_search import GridSearchOracle
 from search.oracles.hyperband import HyperbandOracle
 from search.oracles.random_search import RandomSearchOracle
 from search.report.progress import Progress
-from search.workers import settings, threads
+from search.workers import modules, settings, threads
 from search.workers.base import Unpicklable, Workers, cores
 from search.workers.in_process import InProcess
 from search.workers.trial import Job, Outcome, Problem, declaring, isolated, renumber
@@ -97,6 +97,10 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         self._asked_workers, self._cluster, self._max_seconds = workers, cluster, max_seconds
         self._patience = patience
         self._first = [dict(values) for values in first or ()]
+        if self._first and issubclass(type(self), keras_tuner.GridSearch):
+            raise ValueError(
+                "first is not for GridSearch, which tries every combination in its own order; leave it out"
+            )
         self._fresh: Any = None  # the oracle before anything was reloaded
         self._running: tuple[Problem, Job, Callable[[], bool]] | None = None
         self._records: list[training.Record] = []
@@ -159,8 +163,10 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
                 self.save()
 
     def _problem(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Problem:
-        name = type(self.hypermodel).__name__
-        return Problem(name, _fingerprint((args, dict(kwargs))), args=args, kwargs=dict(kwargs), tuner=self)
+        name, objective = type(self.hypermodel).__name__, _objectives(self.oracle.objective)
+        code = hashlib.sha256(f"{modules.code()}{objective}".encode()).hexdigest()
+        data = _fingerprint((args, dict(kwargs)))
+        return Problem(name, data, args=args, kwargs=dict(kwargs), tuner=self, code=code)
 
     def _run(self, problem: Problem, workers: Workers, known: dict[int, dict[str, Any]]) -> None:
         began, begun = time.monotonic(), set()
@@ -209,6 +215,15 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
                 )
             )
             study.run(oracle, workers, job=job, tell=tell, tell_again=tell_again, write=write, ask=ask, go_on=go_on)
+        done = len(oracle.end_order)
+        if total is None or done < total:
+            self._say_why_it_stopped(f"{done} of {total or 'any number of'} trials", time.monotonic() - began)
+
+    def _say_why_it_stopped(self, ended: str, seconds: float) -> None:
+        if self._stagnates():
+            self._say(f"Stopped, since the last {self._patience} trials brought no better score (patience): {ended}.")
+        elif self._max_seconds is not None and seconds >= self._max_seconds:
+            self._say(f"Stopped after {self._max_seconds:g} s (max_seconds): {ended}; run again, it goes on.")
 
     def _planned(self) -> int | None:
         """How many trials the search will have, where that is known before it ends."""
@@ -260,7 +275,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
                 setattr(trial, part, getattr(outcome.trial, part))
         if isinstance(self.oracle, SeededOracle):
             details = {"history": list(outcome.executions), "seconds": round(outcome.seconds, 3)}
-            self.oracle.details[trial.trial_id] = details
+            self.oracle.details.setdefault(trial.trial_id, {}).update(details)
         self.on_trial_end(trial)
 
     def _tell_again(self, trial: Any, state: dict[str, Any]) -> None:
@@ -271,7 +286,8 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
             Path(self.project_dir, f"trial_{before.trial_id}").rename(Path(self.project_dir, f"trial_{trial.trial_id}"))
         else:
             self.oracle.reused.add(trial.trial_id)
-        self.oracle.details[trial.trial_id] = {name: state[name] for name in ("history", "seconds") if name in state}
+        details = {name: state[name] for name in ("history", "seconds", "declared") if name in state}
+        self.oracle.details[trial.trial_id] = details
         self.oracle.end_trial(trial)
 
     def _clean_up(self, trial: Any) -> None:
@@ -314,12 +330,15 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
                 cluster.close()
                 raise RequestError(f"{error}; leave cluster out to run the trials in this process") from None
             return cluster
-        own = self._own_code(problem)
-        if asked is None and own and cores() > 1:
-            self._say(f"Trials run in this process, since {own} is code of yours; workers=N runs them in N processes.")
-        count = (0 if own else _default_workers()) if asked is None else asked
-        if count and (method := settings.replaced()):
-            self._say(f"{method} of Keras is replaced in this process, and not in the {count} where trials run.")
+        own, file = self._own_code(problem), _file_for_all(problem)
+        reason = f"{own} is code of yours" if own else file and f"{file} for all trials"
+        if asked is None and reason and cores() > 1:
+            self._say(f"Trials run in this process, since {reason}; workers=N runs them in N processes.")
+        count = (0 if reason else _default_workers()) if asked is None else asked
+        if count and file:
+            self._say(f"{file}, in which {count} processes write at once.")
+        if count and (replaced := settings.replaced()):
+            self._say(f"{replaced} is replaced in this process, and not in the {count} where trials run.")
         if isinstance(self.oracle, SeededOracle):
             self.oracle.first_alone = self._may_declare_late()
         if count:
@@ -508,7 +527,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         if not isinstance(oracle, SeededOracle):
             return {}
         oracle.build = None if self.hypermodel is None else declaring(self.hypermodel)
-        if self._fresh is None or not oracle.trials:
+        if self._fresh is None:
             if not oracle.trials:
                 oracle.first = self._checked_first()
                 oracle.mark = _as_json({"seed": oracle.seed, "data": problem.data, "first": self._first})
@@ -516,6 +535,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         fresh, self._fresh = self._fresh, None
         fresh.build = oracle.build
         states = {int(state["trial_id"]): state for state in self._ended()}
+        fresh.declared = {number: _declared(state) for number, state in states.items() if "declared" in state}
         marks = [state.get("search") or {} for state in states.values()]
         seeds = {mark.get("seed") for mark in marks}
         if fresh.seed_drawn and len(seeds) == 1 and isinstance(seed := next(iter(seeds)), int):
@@ -531,6 +551,8 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
             )
             self.oracle = oracle
             oracle.mark = fresh.mark
+            if oracle.allow_new_entries:
+                oracle.update_space(fresh.get_space())
             return {}
         if any(mark["data"] != problem.data for mark in marks):
             self._say("The data changed since this project's trials: they are kept; overwrite=True starts anew.")
@@ -576,14 +598,18 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         return True
 
     def _checked_first(self) -> list[dict[str, Any]]:
-        for values in self._first:
-            if isinstance(self.oracle, GridSearchOracle):
-                raise ValueError(
-                    "first is not for GridSearch, which tries every combination in its own order; leave it out"
-                )
-            wrong = spaces.misfit(self.oracle.get_space(), values)
+        """The configurations to try first, once the space has what ``build`` declares for them."""
+        oracle = self.oracle
+        for number, values in enumerate(self._first):
+            if oracle.build is not None and oracle.tune_new_entries and oracle.allow_new_entries:
+                found = oracle.get_space()
+                found.values |= values
+                with contextlib.suppress(Exception, SystemExit):  # the trial will say so
+                    oracle.build(found)
+                oracle.hyperparameters.merge(found.space, overwrite=False)
+            wrong = spaces.misfit(oracle.get_space(), values)
             if wrong:
-                raise ValueError(f"first holds {wrong}")
+                raise ValueError(f"first[{number}]: {wrong}")
         return [dict(values) for values in self._first]
 
     # What was found
@@ -794,6 +820,25 @@ def _fingerprint(data: Any) -> str:
             digest.update(f"{array.shape}{array.dtype}".encode())
             digest.update(repr(array.tolist()).encode() if array.dtype.hasobject else array.view(np.uint8).data)
     return digest.hexdigest()
+
+
+def _objectives(objective: Any) -> list[tuple[str, str]]:
+    return [(one.name, one.direction) for one in getattr(objective, "objectives", [objective])]
+
+
+def _declared(state: dict[str, Any]) -> list[Any]:
+    """What ``build`` declared for a trial that has ended, from the trial's file."""
+    space = keras_tuner.HyperParameters.from_config(state["hyperparameters"]).space
+    return [hp for hp in space if hp.name in state["declared"]]
+
+
+def _file_for_all(problem: Problem) -> str:
+    """Which of the callbacks writes one file, or folder, for all trials; empty where none does."""
+    kinds = (keras.callbacks.ModelCheckpoint, keras.callbacks.CSVLogger, keras.callbacks.BackupAndRestore)
+    for callback in problem.kwargs.get("callbacks") or ():
+        if isinstance(callback, kinds):
+            return f"the callback {type(callback).__name__} writes one file"
+    return ""
 
 
 def _as_json(value: Any) -> Any:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from search import files
+from search import files, provenance
 from search import results as folders
 from search.errors import RequestError, WorkError, first_line
 from search.lab import data
@@ -62,6 +62,7 @@ class Session:
         self.source: data.Source
         self._classes: tuple[str, ...] = ()  # known once the model is built; before that the record has them
         self._workers: Workers | None = None
+        self._declared: dict[str, list[Any]] = {}  # by configuration, what the exercise's build declares
         self._asked: dict[str, Asked | None] = {}  # by the values: building a model takes some hundredths of a second
 
     @property
@@ -125,7 +126,7 @@ class Session:
             from search.workers.base import Unpicklable
 
             try:
-                self._workers.begin(problem(self.exercise, self.source, self.hypermodel()))
+                self._workers.begin(problem(self.exercise, self.source, self.hypermodel(), self.script))
             except Unpicklable as error:
                 raise RequestError(f"{self.script.name}: {error}; make it in build, or give --workers 0") from None
         return self._workers
@@ -192,10 +193,12 @@ class Session:
     def _built(self, values: Mapping[str, Any]) -> Any:
         """The exercise's model with these values; None where it cannot be built: its training will say so."""
         hypermodel = self._foreseeing
-        from search.workers.trial import build
+        from search.workers.trial import build, configuration
 
         try:
-            return build(hypermodel, values, (self.seed,))[1]
+            hp, model = build(hypermodel, values, (self.seed,))
+            self._declared[configuration(values)] = list(hp.space)
+            return model
         except (Exception, SystemExit):  # whatever the exercise's own code raises
             return None
 
@@ -205,7 +208,7 @@ class Session:
         hypermodel = self._foreseeing
         from search.workers.trial import declaring
 
-        return declaring(hypermodel)
+        return declaring(hypermodel, self._declared)
 
     @functools.cached_property
     def _foreseeing(self) -> Any:
@@ -385,11 +388,12 @@ def _command() -> list[str]:
     return sys.argv[1:]
 
 
-def problem(exercise: Exercise, source: data.Source, hypermodel: Any = None) -> Problem:
+def problem(exercise: Exercise, source: data.Source, hypermodel: Any = None, script: Path | None = None) -> Problem:
     """What every training of the exercise has in common.
 
     Args:
         hypermodel: an instance of the exercise's; None makes one.
+        script: the exercise's.
     """
     import search.workers.runtime  # noqa: F401
     from search.workers.trial import Problem
@@ -403,4 +407,5 @@ def problem(exercise: Exercise, source: data.Source, hypermodel: Any = None) -> 
         args=(train.x, train.y),
         kwargs={"validation_data": (validation.x, validation.y), "verbose": 0},
         seconds=exercise.trial_seconds,
+        code=provenance.source_sha256(script),
     )

@@ -16,7 +16,7 @@ import keras_tuner
 
 from search import files
 from search.errors import RequestError
-from search.oracles.space import DIRECTIVES, every_value, has_few_values
+from search.oracles.space import DIRECTIVES, every_value, own_values
 
 ENDED = ("COMPLETED", "FAILED")
 
@@ -40,8 +40,8 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]
       workers finish: trial i knows what trials 0 to ``i - look_ahead`` left, hyper-parameters that they declared
       included, and of later ones what they were asked for. So continuing a search is asking again and telling what is
       already known, and needs no state of its own.
-    - What ``build`` declares for a value that no trial had before, as in a plain ``if``, the next trial knows, since
-      ``build`` is asked at once: such a space is searched as KerasTuner alone would search it, trial after trial.
+    - What ``build`` declares for a trial's values, as in a plain ``if``, the next trial knows, since ``build`` is asked at
+      once: such a space is searched as KerasTuner alone would search it, trial after trial.
     - In a project that a search holds, a trial is written once, when it has ended, and the rest by
       :meth:`write_project`; elsewhere at every step, as KerasTuner does.
     - A discrete space ends when every configuration in it has been tried, and not when 20 draws in a row collide.
@@ -57,6 +57,7 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]
         mark: what the search is of; each trial's file carries it.
         details: by trial, what its file holds beside KerasTuner's entries.
         reused: trials whose file is there already.
+        declared: by trial's number, what ``build`` is known to have declared there: it is not asked again.
         first: configurations to draw before any other.
     """
 
@@ -74,7 +75,8 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]
             self.reseed(seed)
         self.first_alone = self.held = self.exhausted = False
         self.build: Callable[[Any], None] | None = None
-        self._built: set[tuple[str, Any]] = set()  # values of hyper-parameters
+        self._built: set[str] = set()  # configurations
+        self.declared: dict[int, list[Any]] = {}
         self.mark: dict[str, Any] = {}
         self.first: list[dict[str, Any]] = []
         self.details: dict[str, dict[str, Any]] = {}
@@ -186,20 +188,26 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]
         super()._record_values(trial)
         asked = keras_tuner.engine.trial.Trial(trial.hyperparameters.copy(), trial.trial_id, "RUNNING")
         self._started[trial.trial_id] = asked
-        self._ask_build(asked.hyperparameters)
-
-    def _ask_build(self, hyperparameters: Any) -> None:
-        few = {hp.name for hp in hyperparameters.space if has_few_values(hp)}
-        values = {(name, value) for name, value in hyperparameters.values.items() if name in few}
-        if self.build is None or not self.tune_new_entries or values <= self._built:
-            return
-        self._built |= values
-        found = hyperparameters.copy()
-        with contextlib.suppress(Exception, SystemExit):  # the trial will say so
-            self.build(found)
-        new = [hp for hp in found.space if not self.hyperparameters._exists(hp.name, hp.conditions)]
-        if self.allow_new_entries:
+        if self.build is not None and self.tune_new_entries and self.allow_new_entries:
+            new = self._declared_by_build(trial.trial_id, asked.hyperparameters)
             self.hyperparameters.merge(new, overwrite=False)
+
+    def _declared_by_build(self, trial_id: str, hyperparameters: Any) -> list[Any]:
+        """What ``build`` declares for these values and the space does not have."""
+        assert self.build is not None
+        values = repr(sorted(own_values(hyperparameters.values).items()))
+        if values in self._built:
+            return []
+        self._built.add(values)
+        new = self.declared.get(int(trial_id))
+        if new is None:
+            found = hyperparameters.copy()
+            found.values = own_values(found.values)
+            with contextlib.suppress(Exception, SystemExit):  # the trial will say so
+                self.build(found)
+            new = [hp for hp in found.space if not self.hyperparameters._exists(hp.name, hp.conditions)]
+        self.details.setdefault(trial_id, {})["declared"] = [hp.name for hp in new]
+        return new
 
     def _check_consecutive_failures(self) -> None:
         told = self.end_order

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import tempfile
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +11,6 @@ from search import provenance
 
 # By these KerasTuner directs Hyperband, and no other name that begins with tuner/ is its own.
 DIRECTIVES = ("tuner/epochs", "tuner/initial_epoch", "tuner/bracket", "tuner/round", "tuner/trial_id")
-FEW = 32  # values
 
 
 def own_values(values: dict[str, Any]) -> dict[str, Any]:
@@ -46,24 +44,23 @@ def every_value(hp: Any) -> list[Any] | None:
     return list(hp.values)
 
 
-def has_few_values(hp: Any) -> bool:
-    """Whether each value of a hyper-parameter may lead ``build`` another way: choices, and short ranges with steps."""
-    config = hp.get_config()
-    if "min_value" not in config:
-        return True
-    step = config["step"] or (1 if type(hp).__name__ == "Int" else math.nan)
-    return bool((config["max_value"] - config["min_value"]) / step < FEW)
-
-
 def misfit(space: Any, values: Mapping[str, Any]) -> str:
     """Which of the values the space does not hold, in words; empty when it holds all."""
     for name, value in values.items():
         found = [parameter for parameter in space.space if parameter.name == name]
         if not found:
-            return f"{name}, which is not in the space"
+            names = dict.fromkeys(parameter.name for parameter in space.space)
+            return f"{name}, which is not in the space ({', '.join(names)})"
         if not any(_admits(parameter, value) for parameter in found):
-            return f"{name} is {value!r}, which the space does not contain"
+            return f"{name} is {value!r}, which the space does not contain; expected {_domain(found[0])}"
     return ""
+
+
+def _domain(parameter: Any) -> str:
+    config = parameter.get_config()
+    if "min_value" in config:
+        return f"{config['min_value']} to {config['max_value']}"
+    return " or ".join(map(str, parameter.values))
 
 
 def _admits(parameter: Any, value: Any) -> bool:

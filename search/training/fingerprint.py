@@ -62,6 +62,9 @@ SKIPPED = frozenset(
         "record_history",
         "_y_pred_build_structure",
         "_y_true_build_structure",
+        # every call of a layer, by other models too; the model's own are among its ``_nodes_by_depth``
+        "_inbound_nodes",
+        "_outbound_nodes",
     ]
 )
 SKIPPED_OF_VARIABLES = frozenset(("_value", "_initializer", "_path", "_name"))
@@ -220,7 +223,9 @@ class _Walk:
             if name in WRAPPED_BY_KERAS and _is_keras_wrapper(value, node, name):
                 continue
             self.tokens.append(name)
-            if name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
+            if name == "_keras_history":  # but for the number of the call among all of the layer's
+                self.add((value.operation, value.tensor_index))
+            elif name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
                 self.tokens.append(_tensorflow.excluded_from_weight_decay(node, value))
             else:
                 self.add(value)

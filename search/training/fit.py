@@ -329,6 +329,7 @@ class _Training:
             if kept is None
             else {
                 "arguments": [self.initial_epoch, self.epochs],
+                "code": following.plan.code,
                 "callbacks": kept,
                 "history": {name: values[self._before.get(name, 0) :] for name, values in history.history.items()},
                 "epochs": list(history.epoch),
@@ -483,12 +484,13 @@ def _restore(
     if own is not None and own.memory is not None and callbacks is not None:
         known = hooks.matches(list(callbacks), own.memory["callbacks"])
         known = known and own.memory["arguments"] == arguments and checkpoint.fits(own, model)
+        known = known and own.memory.get("code") == following.plan.code
         if known and _restored_outside(own, touched):
             checkpoint.restore(own, model)
             following.record.history.update(own.history)
             return own
         following.record.notes.append(
-            f"{followed.state} is of another call of fit; the training begins at its milestone"
+            f"{followed.state} is of another call of fit, or of other code; the training begins at its milestone"
         )
     if not (followed.is_of_build or arguments[0] > 0):
         return None  # it begins anew

@@ -40,6 +40,7 @@ class TrainingPlan:
             for the usual.
         diverges: whether a loss that is no number ends the training with :class:`Diverged`; Keras trains on.
         stopping: asked after every epoch; true saves the state and raises :class:`Stopped`.
+        code: a digest of the code that trains; what other code began is not gone on with, but begins at its milestone.
     """
 
     seed: tuple[int, ...]
@@ -50,6 +51,7 @@ class TrainingPlan:
     xla_break_even: float | None = None
     diverges: bool = True
     stopping: Callable[[], bool] = _never
+    code: str = ""
 
 
 @dataclass

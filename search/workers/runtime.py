@@ -42,7 +42,10 @@ if _fresh:
 
 
 def take_gpu(number: int) -> None:
-    """Gives this worker the GPU of its number alone, which it then fills as it needs and not at once."""
+    """Gives this worker the GPU of its number alone, which it then fills as it needs and not at once.
+
+    On a GPU sums are added up in any order unless TensorFlow is told otherwise: one seed then gives other bits each time.
+    """
     import tensorflow
 
     gpus = tensorflow.config.list_physical_devices("GPU")
@@ -50,3 +53,4 @@ def take_gpu(number: int) -> None:
         mine = gpus[number % len(gpus)]
         tensorflow.config.set_visible_devices(mine, "GPU")
         tensorflow.config.experimental.set_memory_growth(mine, True)
+        tensorflow.config.experimental.enable_op_determinism()

@@ -65,6 +65,8 @@ def pack(problem: Problem, folder: Path | None = None) -> bytes:
         OSError: the folder cannot be written.
     """
     content = io.BytesIO()
+    if problem.tuner is not None and (edited := modules.changed()):
+        raise Unpicklable(f"the file of the module {edited} has changed since it was imported")
     try:
         held = modules.variables(_can_be_sent)
     except Shared as shared:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from search import training
 from search.errors import WorkError, first_line
@@ -27,6 +30,7 @@ class Problem:
         args, kwargs: of ``hypermodel.fit`` after ``hp`` and ``model``, or of ``tuner.run_trial`` after ``trial``.
         tuner: a ``keras_tuner.Tuner`` of ours whose ``run_trial`` runs the jobs; None where ``build`` and ``fit`` do.
         seconds: a job that takes longer loses its worker; None for no limit.
+        code: a digest of what beside the data decides a training. What other code began, begins anew.
     """
 
     name: str
@@ -36,6 +40,7 @@ class Problem:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     tuner: Any = None
     seconds: float | None = None
+    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,7 @@ class Job:
             seed=(*self.seed, execution) if execution else self.seed,
             state=_of_execution(self.state, execution),
             identity=self.identity(problem.name, problem.data),
+            code=problem.code,
             resume_from=None if self.resume_from is None else _of_execution(self.resume_from, execution),
             milestones=self.milestones,
             xla_break_even=self.xla_break_even,
@@ -221,11 +227,15 @@ def _as_history(results: Any) -> dict[str, list[float]]:
 
 @contextlib.contextmanager
 def isolated() -> Iterator[None]:
-    """What a trial's code changes for the whole process is put back: working directory and Keras's global settings."""
+    """What a trial's code changes for the whole process is put back.
+
+    The working directory, Keras's global settings, and where Python's and NumPy's random numbers are.
+    """
     import keras
 
     config = keras.config
     folder = os.getcwd()
+    drawn, drawn_by_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  (the user's)
     policy, floatx = config.dtype_policy(), config.floatx()
     epsilon, image_format = config.epsilon(), config.image_data_format()
     computing: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
@@ -238,6 +248,8 @@ def isolated() -> Iterator[None]:
             yield
     finally:
         os.chdir(folder)
+        random.setstate(drawn)
+        np.random.set_state(drawn_by_numpy)  # noqa: NPY002
         config.set_floatx(floatx)
         config.set_epsilon(epsilon)
         config.set_image_data_format(image_format)
@@ -248,7 +260,7 @@ def renumber() -> None:
     """Keras numbers layers anew, as at the start of a process; its settings stay, and so do TensorFlow's kernels."""
     import keras
 
-    policy = keras.config.dtype_policy()
+    policy, bars = keras.config.dtype_policy(), keras.config.is_interactive_logging_enabled()
     keep: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if keras.backend.backend() == "tensorflow":
         from search.training import _tensorflow
@@ -257,14 +269,25 @@ def renumber() -> None:
     with keep:
         keras.backend.clear_session(free_memory=False)
     keras.config.set_dtype_policy(policy)
+    if not bars:  # in a worker
+        keras.config.disable_interactive_logging()
 
 
-def declaring(hypermodel: Any) -> Callable[[Any], None]:
-    """Calls ``build`` for the hyper-parameters that it declares, once for the same values; nothing that it does stays."""
-    known: dict[str, list[Any]] = {}
+def configuration(values: Mapping[str, Any]) -> str:
+    """The values of hyper-parameters as the key of a dictionary."""
+    return repr(sorted(values.items()))
+
+
+def declaring(hypermodel: Any, known: dict[str, list[Any]] | None = None) -> Callable[[Any], None]:
+    """Calls ``build`` for the hyper-parameters that it declares, once for the same values; nothing that it does stays.
+
+    Args:
+        known: what ``build`` has declared, by :func:`configuration`; filled.
+    """
+    known = {} if known is None else known
 
     def build(hyperparameters: Any) -> None:
-        values = repr(sorted(hyperparameters.values.items()))
+        values = configuration(hyperparameters.values)
         if values in known:
             hyperparameters.merge(known[values], overwrite=False)
             return
