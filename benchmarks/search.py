@@ -126,7 +126,7 @@ def describe_space(exercise_name: str) -> list[dict[str, Any]]:
     described = []
     for hp in space.search_space(exercise.load(script(exercise_name)).hypermodel()).space:
         config = hp.get_config()
-        limits = {"values": list(hp.values)} if "values" in config else {"low": hp.min_value, "high": hp.max_value}
+        limits = {"low": hp.min_value, "high": hp.max_value} if "min_value" in config else {"values": list(hp.values)}
         when = [[condition.name, list(condition.values)] for condition in hp.conditions]
         log = config.get("sampling") == "log"
         described.append({"name": hp.name, "kind": type(hp).__name__, "log": log, "when": when, **limits})

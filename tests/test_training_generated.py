@@ -289,7 +289,7 @@ def followed(recipe, state, stops):
             left[0] -= 1
             return left[0] == 0
 
-        plan = TrainingPlan((7, 1), state, {"of": "generated"}, stopping=stopping)
+        plan = TrainingPlan((7, 1), state, {"of": "generated"}, diverges=False, stopping=stopping)
         with planned(plan):
             try:
                 return trained(recipe, lambda model, **given: model.fit(**given), shuffle=True)
