@@ -209,7 +209,7 @@ def test_the_configurations_that_are_foreseen_are_those_that_are_drawn(tmp_path,
 def test_of_trainings_that_are_known_none_is_left_when_all_have_ended(tmp_path):
     from search.workers.trial import Job
 
-    model = cost.Asked(10, 1e9, 0.0, 1e6, 1e5, 0.0)
+    model = cost.Asked(10, 1e9, 0.0, 1e6, 1e5, 0.0, 0.0)
     told = forecast.Forecast(cost.CostModel(), lambda values: model, [{}] * 3, epochs=5, break_even=1e12, size=2)
     one = told.left() * 2 / 3
     for expected in (1, 1, 0):  # the last one alone

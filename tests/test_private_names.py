@@ -228,6 +228,13 @@ def test_excluded_from_weight_decay():
     assert _tensorflow.excluded_from_weight_decay(optimizer, None) == (False,) * 4
 
 
+def test_learning_rate():
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5)
+    assert _tensorflow.learning_rate(keras.optimizers.SGD(schedule)) is schedule
+    rate = _tensorflow.learning_rate(keras.optimizers.SGD(0.5))
+    assert isinstance(rate, keras.Variable) and float(rate) == 0.5
+
+
 def test_producers():
     """The operations before a layer in a functional model; none where it is in none."""
     x = keras.Input((4,))

@@ -271,3 +271,21 @@ def test_a_program_traced_after_a_change_is_not_another_model_s():
 
     program._shared.clear()
     np.testing.assert_allclose(evaluated(fit), evaluated(keras.Model.fit), rtol=1e-4)
+
+
+def test_models_with_one_layer_made_outside_share_by_how_they_call_it():
+    """Its calls by models before count for nothing."""
+    shared = L.Normalization(mean=0.5, variance=2.0)
+
+    def around(swapped=False, twice=False):
+        inputs = keras.Input((4,))
+        normalised = shared(shared(inputs)) if twice else shared(inputs)
+        hidden = [normalised, L.Dense(4)(normalised)]
+        model = keras.Model(inputs, L.Dense(1)(L.Concatenate()(hidden[::-1] if swapped else hidden)))
+        model.compile("sgd", "mse")
+        return model
+
+    keys = [key(around), key(around), key(lambda: around(swapped=True)), key(lambda: around(twice=True)), key(around)]
+    assert None not in keys
+    assert keys[0] == keys[1] == keys[4]
+    assert len({*keys}) == 3
