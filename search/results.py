@@ -754,19 +754,22 @@ def _project_trial(state: dict[str, Any], objective: str) -> Trial:
     }
     if objective not in metrics:
         metrics[objective] = score
-    lengths = [len(by_step) for by_step in series.values() if len(by_step) > 1]
+    steps = max((len(by_step) for by_step in series.values() if len(by_step) > 1), default=0)
+    kept = max((len(curve) for execution in state.get("history") or () for curve in execution.values()), default=0)
+    initial, epochs = int(values.get("tuner/initial_epoch") or 0), int(values.get("tuner/epochs") or max(steps, kept))
     return Trial(
         trial_id=str(state["trial_id"]),
         status={"INVALID": "FAILED"}.get(state["status"], str(state["status"])),
         bracket=values.get("tuner/bracket"),
         round=values.get("tuner/round"),
         promoted_from=str(values.get("tuner/trial_id", "") or ""),
-        initial_epoch=int(values.get("tuner/initial_epoch") or 0),
-        epochs=int(values.get("tuner/epochs") or max(lengths, default=0)),
+        initial_epoch=initial,
+        epochs=epochs,
         hyperparameters=own_values(values),
-        best_epoch=0.0 if best is None else float(best) + 1,
+        # KerasTuner counts a promoted trial's steps from where it went on; an exercise keeps every epoch since the first.
+        best_epoch=0.0 if best is None else float(best) + 1 + (0 if steps == epochs else initial),
         metrics=metrics,
-        seconds=math.nan,
+        seconds=_figure(state.get("seconds")),
         message=str(state.get("message") or "").strip().rpartition("\n")[2],
     )
 

@@ -88,7 +88,7 @@ def test_the_sentence_says_what_tied_at_what_cost_and_when_nothing_beats_the_sta
         "The starting model ties units = 64 within a standard error (99.795 ± 0.007 % against 99.805 ± 0.007 %, 2 seeds)"
         in tie
     )
-    assert "50% of its weights" in tie
+    assert "50 % of its weights" in tie
     alone = sentences.finalists(_found(0, [0], 64, 32))
     assert "no other within a standard error" in alone
     assert "nothing better" not in alone

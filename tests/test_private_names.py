@@ -232,7 +232,8 @@ def test_learning_rate():
     schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5)
     assert _tensorflow.learning_rate(keras.optimizers.SGD(schedule)) is schedule
     rate = _tensorflow.learning_rate(keras.optimizers.SGD(0.5))
-    assert isinstance(rate, keras.Variable) and float(rate) == 0.5
+    assert isinstance(rate, keras.Variable)
+    assert float(rate) == 0.5
 
 
 def test_producers():

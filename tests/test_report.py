@@ -403,7 +403,7 @@ def fabricate_project(folder: Path, *, damaged: bool = False, objective: str = "
 
 
 @pytest.mark.parametrize(
-    ("objective", "named"), [("val_loss", "validation loss"), ("val_mae", "val mae"), ("several", "score")]
+    ("objective", "named"), [("val_loss", "validation loss"), ("val_mae", "validation mae"), ("several", "score")]
 )
 def test_a_stock_search_is_reported_by_the_objective_that_its_scores_are_of(
     tmp_path: Path, objective: str, named: str
@@ -434,6 +434,37 @@ def test_a_killed_search_with_a_damaged_trial_is_reported_without_it(tmp_path: P
     text = text_of(report_page.write_search_report(folder))
     assert "7 trials" in text
     assert "trial_03/trial.json: JSONDecodeError" in text
+
+
+@pytest.mark.parametrize(
+    ("observed", "best_step", "epoch"), [([5], 5, 9), (range(6), 5, 9), (range(9), 8, 9)], ids=["tuner", "stock", "lab"]
+)
+def test_the_best_epoch_of_a_promoted_trial_counts_from_its_first(
+    tmp_path: Path, observed: Any, best_step: int, epoch: int
+) -> None:
+    folder = fabricate_project(tmp_path / "shop")
+    observations = [{"value": [0.01 if step == best_step else 0.5], "step": step} for step in observed]
+    metrics = {"val_loss": {"direction": "min", "observations": observations}}
+    values = {"units": 16, "tuner/epochs": 9, "tuner/initial_epoch": 3, "tuner/trial_id": "02"}
+    edit_json(
+        folder / "trial_03" / "trial.json",
+        hyperparameters={"space": [], "values": values},
+        metrics={"metrics": metrics},
+        score=0.01,
+        best_step=best_step,
+        history=[{"val_loss": [0.5] * 8 + [0.01]}],
+    )
+    assert results.read_project(folder, "val_loss", "min").trials[3].best_epoch == epoch
+    assert f"0.0100 at epoch {epoch} of 9" in text_of(report_page.write_search_report(folder))
+
+
+def test_epochs_and_seconds_of_a_trial_are_those_that_its_file_keeps(tmp_path: Path) -> None:
+    folder = fabricate_project(tmp_path / "shop")
+    edit_json(folder / "trial_03" / "trial.json", history=[{"val_loss": [0.5] * 7}], seconds=1.5)
+    trials = results.read_project(folder).trials
+    assert (trials[3].epochs, trials[3].seconds) == (7, 1.5)
+    assert trials[2].epochs == 0
+    assert math.isnan(trials[2].seconds)
 
 
 def test_a_folder_without_a_search_is_refused(tmp_path: Path) -> None:
@@ -740,7 +771,9 @@ def test_times_that_overlap_between_seeds_are_not_compared() -> None:
     best, near = (0.992, 0.991, 0.993), (0.9915, 0.9905, 0.9925)
     sweep = a_sweep(best, near)
     apart = {**sweep.measures, "seconds_per_epoch": [np.array([1.0, 1.1, 1.2]), np.array([0.2, 0.3, 0.9])]}
-    assert "An epoch, once compiled, takes 0.30" in sentences.sweep_details(replace(sweep, measures=apart))
+    timed = replace(sweep, measures=apart)
+    assert "An epoch, once compiled, takes 0.47 ± 0.38 s at 64" in with_nbsp(sentences.sweep_details(timed))
+    assert with_nbsp(sentences.measured(timed, "seconds_per_epoch", 1)) == "0.47 ± 0.38 s"  # as the table has it
     load = {**sweep.measures, "seconds_per_epoch": [np.array([1.0, 1.1, 1.2]), np.array([0.2, 0.3, 1.1])]}
     loaded = replace(sweep, measures=load)
     assert "An epoch, once compiled" not in sentences.sweep_details(loaded)
@@ -776,12 +809,36 @@ def test_a_value_with_a_diverged_seed_does_not_win_by_its_survivors() -> None:
 
 
 def test_ties_that_cost_less_are_named() -> None:
-    sweep = a_sweep([0.981, 0.983, 0.982], [0.982, 0.9825, 0.9835])
-    measures = {**sweep.measures, "seconds_per_epoch": [np.full(3, 0.1), np.full(3, 0.4)]}
+    sweep = a_sweep([0.981, 0.9835, 0.982], [0.982, 0.9825, 0.9835])
+    measures = {**sweep.measures, "seconds_per_epoch": [np.full(3, 0.25), np.full(3, 1.0)]}
     sweep = replace(sweep, measures=measures, parameters=[785.0, 785.0])
-    assert "As good as these seeds can tell, and cheaper: 32 (0.10" in sentences.sweep_finding(sweep)
+    assert "As good as these seeds can tell, and cheaper: 32 (0.25" in sentences.sweep_finding(sweep)
     sweep = replace(sweep, parameters=[785.0, 12_560.0])
-    assert "cheaper: 32 (785 weights, 0.10" in sentences.sweep_finding(sweep)
+    said = with_nbsp(sentences.sweep_finding(sweep))
+    assert "cheaper: 32 (785 weights, 0.25 ± 0.00 s an epoch; 0.05 percentage points below)" in said
+    slower = {**measures, "seconds_per_epoch": [np.full(3, 1.0), np.full(3, 0.25)]}
+    assert "cheaper" not in sentences.sweep_finding(replace(sweep, measures=slower))
+    overlapping = {**measures, "seconds_per_epoch": [np.array([0.1, 0.1, 0.6]), np.array([0.2, 0.3, 0.3])]}
+    assert "cheaper: 32 (785 weights; 0.05" in sentences.sweep_finding(replace(sweep, measures=overlapping))
+
+
+def test_a_value_that_only_wavering_seeds_do_not_tell_apart_is_not_as_good() -> None:
+    sweep = a_sweep([0.92, 0.75, 0.66], [0.91, 0.912, 0.911], [0.921, 0.92, 0.919])
+    sweep = replace(sweep, parameters=[100.0, 200.0, 300.0])
+    said = sentences.sweep_finding(sweep)
+    assert "not told apart from any other value by 3 seeds" in said
+    assert "cheaper" not in said
+    near = replace(
+        sweep,
+        measures={
+            **sweep.measures,
+            "val_accuracy": [
+                *sweep.measures["val_accuracy"][:1],
+                *a_sweep([0.918, 0.917, 0.919], [0.921, 0.92, 0.919]).measures["val_accuracy"],
+            ],
+        },
+    )
+    assert "cheaper: 64 (200 weights; 0.20 percentage points below)." in sentences.sweep_finding(near)
 
 
 @pytest.mark.parametrize(
@@ -799,6 +856,99 @@ def test_which_value_is_best_has_one_answer_from_sweep_and_search(tmp_path: Path
     best = replace(exercise.best, hyperparameters={"batch_size": chosen})
     sweep = a_sweep([0.981, 0.983, 0.982], [0.982, 0.9835, 0.9825], [0.952, 0.9535, 0.951])
     assert said in sentences.side_by_side(replace(exercise, best=best), sweep)
+
+
+def test_with_one_seed_no_value_is_said_to_be_the_one(tmp_path: Path) -> None:
+    exercise = results.read_exercise(fabricate(tmp_path, "single", steps="search"))
+    assert exercise.best is not None
+    best = replace(exercise.best, hyperparameters={"batch_size": 99})
+    said = sentences.side_by_side(replace(exercise, best=best), a_sweep([0.982], [0.983]))
+    assert said.startswith(
+        "Which batch size? 64 of the values swept; the sweep, with one seed a value, does not tell 32 apart from it; "
+    )
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The three exercises with one seed and few epochs, as --quick runs them."""
+    results = tmp_path_factory.mktemp("quick") / "results"
+    for name in EXERCISES:
+        fabricate(results, name, seeds=1, epochs=12)
+    return results
+
+
+def test_one_seed_has_no_range_and_no_mean(quick: Path) -> None:
+    text = text_of(report_page.write_lab_report(quick))
+    for claim in ("their range", "Small figures", "median of the last ten epochs", "on average.", "mean test accurac"):
+        assert claim not in text
+    assert "Each by the 95 % interval of the difference over images alone, of one seed a model: how much" in text
+    assert "% and 99.81 %, of one seed each" in re.sub(r"\d\d\.\d\d %, of", "99.81 %, of", text)
+
+
+def test_what_a_figure_leaves_out_its_caption_does_not_say(quick: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(quick / "hidden", tmp_path / "hidden")
+    text = text_of(report_page.write_report(folder))
+    assert "against the trainable weights it needs and the seconds an epoch takes once compiled" in text
+    for path in (folder / "sweeps").glob("*.csv"):
+        write_csv(path, [{**row, "seconds_per_epoch": ""} for row in results.read_rows(path)[1]])
+    text = text_of(report_page.write_report(folder))
+    assert "against the trainable weights it needs. Values further left" in text
+    assert "the seconds an epoch takes" not in text
+
+
+def test_a_search_whose_trials_are_of_one_length_claims_no_other(tmp_path: Path) -> None:
+    folder = fabricate_project(tmp_path / "shop")
+    text = text_of(report_page.write_search_report(folder))
+    for claim in ("trained for longer", "Darker", "The axis is cut", "continues"):
+        assert claim not in text
+    for path in folder.glob("trial_*/trial.json"):
+        state = json.loads(path.read_text())
+        values = state["hyperparameters"]["values"] | {"tuner/bracket": 0, "tuner/round": 0, "tuner/epochs": 5}
+        values |= (
+            {"tuner/epochs": 15, "tuner/initial_epoch": 5, "tuner/trial_id": "00"} if "01" in path.parent.name else {}
+        )
+        edit_json(path, hyperparameters={**state["hyperparameters"], "values": values})
+    text = text_of(report_page.write_search_report(folder))
+    for claim in ("trained for longer", "Darker", "continues"):
+        assert claim in text
+    budget = text[text.index("How the budget went") : text.index("The best trials")]
+    assert "0.0 s" not in budget
+    edit_json(
+        folder / "trial_02" / "trial.json",
+        score=90.0,
+        best_step=4,
+        metrics={"metrics": {"val_loss": {"direction": "min", "observations": [{"value": [90.0], "step": 4}]}}},
+    )
+    assert "The axis is cut to the better trials" in text_of(report_page.write_search_report(folder))
+
+
+def test_the_starting_model_is_drawn_once(lab: Path) -> None:
+    exercise = results.read_exercise(lab / "hidden")
+    points = report_page._costs(exercise)
+    assert sum(point.start for point in points) == 2  # of both sweeps
+    for axes in plots.cost(points).axes:
+        labels = [text.get_text() for text in axes.texts]
+        assert labels.count("start") == 1
+        assert not {"64", "relu"} & set(labels)
+
+
+def test_equal_scores_have_a_plain_axis() -> None:
+    axes = plots.search_progress([0.7] * 4, [3] * 4, [3] * 4, "val_loss", False).axes[0]
+    axes.figure.canvas.draw()
+    assert axes.yaxis.get_offset_text().get_text() == ""
+    assert all(len(label.get_text()) <= 5 for label in axes.get_yticklabels())
+
+
+def test_a_wide_space_is_printed_as_a_configuration(tmp_path: Path) -> None:
+    start = {**{f"units_{i}": 64 for i in range(8)}, "learning_rate": 0.01}
+    folder = fabricate(tmp_path, "hidden", steps="search", start=start)
+    content = report_page.write_report(folder).read_text(encoding="utf-8")
+    assert 'class="numbers many"' in content
+    best = read_exercise(folder).best
+    assert best is not None
+    assert f'<td class="words sentence printed">{sentences.configuration(best.hyperparameters)}</td>' in content
+    narrow = report_page.write_report(fabricate(tmp_path, "single", steps="search")).read_text(encoding="utf-8")
+    assert 'class="numbers many"' not in narrow
 
 
 def test_models_that_seeds_and_images_do_not_tell_apart(lab: Path, tmp_path: Path) -> None:

@@ -114,8 +114,8 @@ def print_ablation(exercise: results.Results, console: Console) -> None:
 
 
 def one_line(values: Mapping[str, Any]) -> str:
-    """A configuration as a person writes it."""
-    return ", ".join(f"{name} {figures.value(value)}" for name, value in values.items())
+    """A configuration as the report writes it."""
+    return sentences.configuration(values)
 
 
 def describe_domain(hp: Mapping[str, Any]) -> str:

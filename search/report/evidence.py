@@ -16,6 +16,7 @@ from search.results import Ablation, Final, Method, Results, Search, Setting, Sw
 NEAR = 0.01  # of a loss: closer to its minimum than this it is at its minimum
 RISEN = 0.02  # of a loss: a smaller rise is no overfitting
 SURE = 0.999
+CLOSE = 0.005  # of an accuracy: a value further below the best is not as good as it
 
 Verdict = Literal["diverged", "overfits", "improves", "level"]
 
@@ -192,36 +193,50 @@ def effects(found: Ablation) -> list[Interval | None]:
     return estimators.successive_differences([one.scores for one in found.path])
 
 
-def cheaper_ties(sweep: Sweep, comparison: BlockComparison) -> list[int]:
-    """The values not told apart from the best that cost less: fewer weights, or as many and a shorter epoch (by 10 %)."""
+def cheaper_ties(sweep: Sweep, comparison: BlockComparison) -> dict[int, list[str]]:
+    """The values about as good as the best that cost less, each with what it has less of: 'weights', 'seconds'.
+
+    About as good: not told apart from the best, and with a mean below its by no more than a standard error of the
+    difference and no more than CLOSE, since seeds that waver much tell nothing apart. Cheaper: fewer weights and no longer
+    epoch, or as many weights and a shorter epoch (by 10 %).
+    """
     if len(comparison.order) < 2 or not comparison.freedom:
-        return []
+        return {}
     best = comparison.order[0]
-    seconds = [estimators.summary(group).median for group in sweep.measures["seconds_per_epoch"]]
-    found = []
+    accuracy, seconds = (
+        [estimators.mean_and_deviation(group)[0] for group in sweep.measures[name]]
+        for name in ("val_accuracy", "seconds_per_epoch")
+    )
+    error = comparison.deviation * (2 / len(sweep.measures["val_accuracy"][best])) ** 0.5
+    weights = sweep.parameters or [np.nan] * len(seconds)
+    found = {}
     for i in comparison.order[1:]:
-        if i in comparison.worse:
+        if i in comparison.worse or accuracy[best] - accuracy[i] > min(error, CLOSE):
             continue
-        if sweep.parameters and sweep.parameters[i] != sweep.parameters[best]:
-            if sweep.parameters[i] < sweep.parameters[best]:
-                found.append(i)
-        elif seconds[i] < 0.9 * seconds[best] and _apart(sweep.measures["seconds_per_epoch"], i, best):
-            found.append(i)
+        less = {
+            "weights": weights[i] < weights[best],
+            "seconds": seconds[i] < 0.9 * seconds[best] and _apart(sweep.measures["seconds_per_epoch"], i, best),
+        }
+        dearer = weights[i] > weights[best] or _apart(sweep.measures["seconds_per_epoch"], best, i)
+        if any(less.values()) and not dearer:
+            found[i] = [name for name, is_less in less.items() if is_less]
     return found
 
 
 def _apart(measured: Sequence[Floats], low: int, high: int) -> bool:
     """Whether every seed's time of the one is below every seed's of the other: else the machine's load may make it so."""
+    if not (np.isfinite(measured[low]).any() and np.isfinite(measured[high]).any()):
+        return False
     return bool(np.nanmax(measured[low]) < np.nanmin(measured[high]))
 
 
 def quickest_and_slowest(sweep: Sweep) -> tuple[int, int] | None:
-    """The values whose epochs took least and most, by the median; None where some seed of one took as long as the other's."""
+    """The values whose epochs took least and most, by the mean; None where some seed of one took as long as the other's."""
     measured = sweep.measures["seconds_per_epoch"]
-    medians = np.array([estimators.summary(group).median for group in measured])
-    if np.isfinite(medians).sum() < 2:
+    means = np.array([estimators.mean_and_deviation(group)[0] for group in measured])
+    if np.isfinite(means).sum() < 2:
         return None
-    low, high = int(np.nanargmin(medians)), int(np.nanargmax(medians))
+    low, high = int(np.nanargmin(means)), int(np.nanargmax(means))
     return (low, high) if _apart(measured, low, high) else None
 
 

@@ -120,8 +120,7 @@ def _pair(mean: float, deviation: float, digits: int) -> str:
 
 def words(name: str) -> str:
     """A hyper-parameter's or metric's name as words: 'batch_size' is 'batch size'."""
-    named = {"val_accuracy": "validation accuracy", "val_loss": "validation loss"}
-    return named.get(name, name.replace("_", " "))
+    return name.replace("val_", "validation ", 1 if name.startswith("val_") else 0).replace("_", " ")
 
 
 def plural(number: int, noun: str) -> str:

@@ -50,6 +50,10 @@ BINARY = {
     "roc_area": "area under the ROC curve",
     "pr_area": "area under the precision-recall curve",
 }
+COSTS = {
+    "weights": "the trainable weights it needs",
+    "seconds": "the seconds an epoch takes once compiled",
+}
 FINGERPRINT = 12  # characters of a sha256 that a reader compares
 
 
@@ -115,6 +119,7 @@ def write_lab_report(results: Path) -> Path:
     lab: dict[str, Any] = {
         "missing": [_alike(exercises[0], name) for name in LAB_ORDER if name not in names],
         "archive": exercises[0].lab_command("archive LASTNAME_firstname"),
+        "seeds": max((view["seeds"] for view in views), default=1),
         "losses": _data_uri(plots.png(plots.lab_losses(histories))) if histories else "",
         "discussion": sentences.lab_discussion(exercises),
         "dates": sorted({_moment(str(step["started"]))[:10] for e in exercises for step in e.steps.values()}),
@@ -191,7 +196,8 @@ def _costs(exercise: Results) -> list[plots.Priced]:
             figures.value(sweep.values[i]),
             estimators.mean_and_deviation(sweep.measures["val_accuracy"][i])[0],
             sweep.parameters[i],
-            estimators.summary(sweep.measures["seconds_per_epoch"][i]).median,
+            estimators.mean_and_deviation(sweep.measures["seconds_per_epoch"][i])[0],
+            sweep.origin == "start" and evidence.is_starting_value(exercise, sweep, sweep.values[i]),
         )
         for sweep in exercise.sweeps
         for i in evidence.compared(sweep).order
@@ -200,14 +206,14 @@ def _costs(exercise: Results) -> list[plots.Priced]:
 
 def _search_drawings(search: Search) -> dict[str, Callable[[], Figure]]:
     """The two pictures of a search, as far as its trials allow them."""
-    ended = [trial for trial in search.trials if trial.status in ("COMPLETED", "FAILED")]
+    ended = _ended(search)
     longest = evidence.last_of_each([trial for trial in ended if trial.status == "COMPLETED"])
     if not longest:
         return {}
     aim = (search.objective, search.maximise)
     known = any(trial.epochs for trial in ended)
     spent = [_spent(trial) if known else 1 for trial in ended]
-    scores = [search.score(trial) for trial in ended]
+    scores = _scores(search)
     progress = partial(plots.search_progress, scores, [trial.epochs for trial in ended], spent, *aim)
     drawings: dict[str, Callable[[], Figure]] = {"search": progress}
     settings = {name: [trial.hyperparameters.get(name) for trial in longest] for name in _settings_that_vary(longest)}
@@ -215,6 +221,14 @@ def _search_drawings(search: Search) -> dict[str, Callable[[], Figure]]:
         scores, epochs = [search.score(trial) for trial in longest], [trial.epochs for trial in longest]
         drawings["effects"] = partial(plots.effects, settings, scores, epochs, *aim)
     return drawings
+
+
+def _ended(search: Search) -> list[Trial]:
+    return [trial for trial in search.trials if trial.status in ("COMPLETED", "FAILED")]
+
+
+def _scores(search: Search) -> list[float]:
+    return [search.score(trial) for trial in _ended(search)]
 
 
 def _sweep_plot(sweep: Sweep) -> str:
@@ -286,6 +300,8 @@ def _view(exercise: Results, images: dict[str, str]) -> dict[str, Any]:
             }
             for sweep in exercise.sweeps
         ],
+        "costs": figures.listed([COSTS[name] for name in plots.costs_differ(_costs(exercise))]),
+        "swept_seeds": max((len(sweep.measures["loss"][0]) for sweep in exercise.sweeps), default=0),
         "ablation": _ablation_view(exercise.ablation, exercise),
         "discussion": sentences.discussion(exercise),
         "limits": sentences.not_tested(exercise),
@@ -418,8 +434,8 @@ def _methods_table(exercise: Results) -> list[tuple[str, list[tuple[str, str]]]]
     intervals, difference = evidence.accuracies(final)
     rows.append(("trainable parameters", [(figures.count(method.parameters), "") for method in methods]))
     for measure, label in MEASURES.items():
-        if measure == "loss_last_ten" and final.epochs < 10:
-            continue
+        if measure == "loss_last_ten" and final.epochs < 20:
+            continue  # it would be of most of the training
         tested = measure.startswith("test") or "last" in measure
         when = "" if tested else f" after {figures.plural(final.epochs, 'epoch')}"
         rows.append(
@@ -429,8 +445,13 @@ def _methods_table(exercise: Results) -> list[tuple[str, list[tuple[str, str]]]]
         plain = [_measured("loss", evidence.crossentropy(final, method)) for method in methods]
         rows.append(("test cross-entropy of the labels, one function for both", plain))
     ends = [(figures.interval(interval.low, interval.high), "") for interval in intervals.values()]
-    over = "seeds and images" if max(method.repeats for method in methods) > 1 else "images, of one seed"
-    rows.append((f"mean test accuracy, 95 % interval over {over}", ends))
+    several = max(method.repeats for method in methods) > 1
+    label = (
+        "mean test accuracy, 95 % interval over seeds and"
+        if several
+        else "test accuracy, 95 % interval of one seed over"
+    )
+    rows.append((f"{label} images", ends))
     points = f"{100 * difference.low:+.2f} to {100 * difference.high:+.2f}"
     rows.append(("tuned minus start, percentage points, 95 % interval", [(figures.ABSENT, ""), (points, "")]))
     majority = figures.percent(final.majority_accuracy)
@@ -502,6 +523,9 @@ def _search_view(search: Search) -> dict[str, Any]:
             (figures.words(str(hp["name"])), describe_domain(hp), str(hp["conditions"]) or figures.ABSENT)
             for hp in search.space
         ],
+        "lengths": len({trial.epochs for trial in completed}),
+        "cut": plots.leaves_out(_scores(search), search.maximise),
+        "continues": any(trial.promoted_from for trial in ranked[:10]),
         "names": [(figures.words(name), name in wordy) for name in names],
         "objective": figures.words(search.objective),
         "best": [
@@ -511,6 +535,7 @@ def _search_view(search: Search) -> dict[str, Any]:
                 "settings": [
                     (figures.value(trial.hyperparameters.get(name, figures.ABSENT)), name in wordy) for name in names
                 ],
+                "configuration": sentences.configuration(trial.hyperparameters),
                 "epochs": f"{trial.epochs}" if trial.epochs else figures.ABSENT,
                 "from": trial.promoted_from,
                 "score": figures.metric(search.objective, search.score(trial)),
@@ -566,6 +591,7 @@ def _budget(search: Search) -> list[dict[str, str]]:
     for (bracket, round_), trials in sorted(groups.items(), key=lambda group: (-group[0][0], group[0][1])):
         scores = [search.score(trial) for trial in trials if math.isfinite(search.score(trial))]
         best = (max if search.maximise else min)(scores, default=math.nan)
+        seconds = [trial.seconds for trial in trials if math.isfinite(trial.seconds)]
         rows.append(
             {
                 "bracket": str(bracket),
@@ -573,7 +599,7 @@ def _budget(search: Search) -> list[dict[str, str]]:
                 "trials": figures.count(len(trials)),
                 "epochs": figures.count(max(trial.epochs for trial in trials)),
                 "spent": figures.count(sum(_spent(trial) for trial in trials)),
-                "seconds": figures.duration(float(np.nansum([trial.seconds for trial in trials]))),
+                "seconds": figures.duration(sum(seconds) if seconds else math.nan),
                 "best": figures.metric(search.objective, best) if scores else figures.ABSENT,
             }
         )
@@ -585,11 +611,7 @@ def _sweep_rows(exercise: Results, sweep: Sweep) -> list[dict[str, Any]]:
     for i, value in enumerate(sweep.values):
         cells = []
         for measure in ("val_accuracy", "val_loss", "accuracy", "loss", "seconds_per_epoch"):
-            mean, deviation, n = estimators.mean_and_deviation(sweep.measures[measure][i])
-            if n > 1:
-                cells.append(figures.spread(measure, mean, deviation))
-            else:
-                cells.append(figures.duration(mean) if "seconds" in measure else figures.metric(measure, mean))
+            cells.append(sentences.measured(sweep, measure, i))
         finite, seeds = np.isfinite(sweep.measures["loss"][i]).sum(), len(sweep.measures["loss"][i])
         rows.append(
             {

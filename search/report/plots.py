@@ -46,6 +46,7 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "axes.formatter.useoffset": False,  # no '1e-5+1' above an axis
     "axes.axisbelow": True,
     "grid.color": RULE,
     "grid.linewidth": 0.6,
@@ -281,6 +282,7 @@ class Priced(NamedTuple):
     accuracy: float
     weights: float
     seconds: float  # an epoch, once compiled
+    start: bool = False  # of the starting model, which is in every sweep that holds its values
 
 
 def costs_differ(points: Sequence[Priced]) -> list[str]:
@@ -291,7 +293,7 @@ def costs_differ(points: Sequence[Priced]) -> list[str]:
 
 @matplotlib.rc_context(STYLE)
 def cost(points: Sequence[Priced]) -> Figure:
-    """Validation accuracy against each cost that differs between the points."""
+    """Validation accuracy against each cost that differs between the points; the starting model once, as 'start'."""
     figure = _figure(3.6, constrained=True)
     shown = costs_differ(points)
     titles = {"weights": "trainable weights", "seconds": "seconds an epoch"}
@@ -300,11 +302,18 @@ def cost(points: Sequence[Priced]) -> Figure:
     for axes, name in zip(panels, shown, strict=True):
         for k, sweep_name in enumerate(sweeps):
             own = [point for point in points if point.sweep == sweep_name and np.isfinite(getattr(point, name))]
+            own = [point for point in own if not point.start]
             places = [(getattr(point, name), point.accuracy) for point in own]
             style: dict[str, Any] = {"color": SEVERAL[k % 5], "marker": "os^Dv"[k % 5], "s": 24, "zorder": 3}
             axes.scatter([x for x, _ in places], [y for _, y in places], label=sweep_name, **style)
             for point, place in zip(own, places, strict=True):
                 axes.annotate(point.value, place, (4, 3), textcoords="offset points", fontsize=7, color=MUTED)
+        starts = [point for point in points if point.start and np.isfinite(getattr(point, name))]
+        for point in starts[:1]:
+            place = (getattr(point, name), point.accuracy)
+            axes.scatter(*place, color=INK, marker="*", s=60, zorder=4)
+            text: dict[str, Any] = {"textcoords": "offset points", "fontsize": 7, "fontweight": "bold"}
+            axes.annotate("start", place, (-4, 5), ha="right", **text)
         known = np.array([getattr(point, name) for point in points])
         known = known[np.isfinite(known)]
         if known.max() > 10 * known.min() > 0:
@@ -493,6 +502,14 @@ def _apart(heights: Sequence[float], step: float) -> NDArray[np.float64]:
     return np.clip(moved, 0.03 + ranks, 1 - ranks[::-1])
 
 
+def leaves_out(scores: Sequence[float], maximise: bool) -> bool:
+    """Whether the axis of a search's scores is cut to the better trials."""
+    figure = _figure(1)
+    axes, measured = figure.add_subplot(), np.asarray(scores, float)
+    _zoom(axes, measured, maximise)
+    return bool(_outside(axes, measured, maximise).any())
+
+
 def _zoom(axes: Axes, scores: NDArray[np.float64], maximise: bool) -> None:
     """Limit the y-axis to the better trials: ten diverged ones must not squeeze the rest into a line."""
     finite = scores[np.isfinite(scores)]
@@ -503,7 +520,7 @@ def _zoom(axes: Axes, scores: NDArray[np.float64], maximise: bool) -> None:
     ranked = sign * finite
     best, good, worst = ranked.max(), np.quantile(ranked, 0.6), ranked.min()
     low = max(worst, best - 5 * max(best - good, 1e-4))
-    pad = 0.07 * max(best - low, 1e-4)
+    pad = 0.07 * max(best - low, 1e-4) if best > low else 0.01 * (abs(best) or 1)
     axes.set_ylim(*sorted((sign * (low - pad), sign * (best + pad))))
 
 

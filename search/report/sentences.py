@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -16,7 +16,7 @@ LAB_EPOCHS = 100
 NAMES = {"start": "starting", "tuned": "tuned"}
 
 
-def configuration(hyperparameters: dict[str, Setting]) -> str:
+def configuration(hyperparameters: Mapping[str, Setting]) -> str:
     """'batch size = 64, optimizer = adam'."""
     return ", ".join(f"{figures.words(name)} = {figures.value(value)}" for name, value in hyperparameters.items())
 
@@ -104,7 +104,7 @@ def finalists(found: Finalists) -> str:
         ours, theirs = ("The starting model" if won.start else ours), ("the starting model" if best.start else theirs)
         return (
             f"{ours} ties {theirs} {'within a standard error' if len(won.scores) > 1 else 'exactly'} ({score(found, won)} against {score(found, best)}, {seeds}) "
-            f"with {won.parameters / best.parameters:.0%} of its weights: {name} was chosen.{out}"
+            f"with {figures.percent(won.parameters / best.parameters, 0)} of its weights: {name} was chosen.{out}"
         )
     others, candidates = len(found.level) - 1, len(found.finalists) - len(lost)
     verdict = f"{others} of the others within a standard error, with no fewer weights" if others else ""
@@ -189,7 +189,7 @@ def comparison(final: Final) -> str:
         else "With one seed a model, the interval resamples images alone: how much the seed changes is not known"
     )
     return (
-        f"The mean test accuracy is {means}, a difference of {_change(difference)}, {reading}. {source}; it is about "
+        f"The {'mean ' if seeds > 1 else ''}test accuracy is {means}, a difference of {_change(difference)}, {reading}. {source}; it is about "
         "networks so configured, on images like these."
     )
 
@@ -424,7 +424,7 @@ def sweep_finding(sweep: Sweep) -> str:
         text = f"{top} It is not told apart from any other value {by}."
     else:
         text = f"{top} Not told apart from it {by}: {figures.listed(close)}. Worse: {figures.listed(told)}."
-    cheap = [_cost(sweep, i) for i in evidence.cheaper_ties(sweep, compared)]
+    cheap = [_cheaper(sweep, best, i, less) for i, less in evidence.cheaper_ties(sweep, compared).items()]
     ties = f" As good as these seeds can tell, and cheaper: {figures.listed(cheap)}." if cheap else ""
     return f"{text}{ties}{out}"
 
@@ -438,14 +438,23 @@ def _edge(sweep: Sweep, best: int) -> str:
     return f" It is the {end} value tried: a better one may lie beyond."
 
 
-def _cost(sweep: Sweep, i: int) -> str:
-    parts = []
-    if sweep.parameters and math.isfinite(sweep.parameters[i]) and len(set(sweep.parameters)) > 1:
-        parts.append(figures.plural(int(sweep.parameters[i]), "weight"))
-    seconds = estimators.summary(sweep.measures["seconds_per_epoch"][i]).median
-    if math.isfinite(seconds):
-        parts.append(f"{figures.duration(seconds)} an epoch")
-    return f"{figures.value(sweep.values[i])} ({', '.join(parts)})" if parts else figures.value(sweep.values[i])
+def _cheaper(sweep: Sweep, best: int, i: int, less: Sequence[str]) -> str:
+    """'32 (785 weights, 0.10 ± 0.01 s an epoch; 0.05 percentage points below)': what is less, and what it costs."""
+    costs = {
+        "weights": lambda: figures.plural(int(sweep.parameters[i]), "weight"),
+        "seconds": lambda: f"{measured(sweep, 'seconds_per_epoch', i)} an epoch",
+    }
+    means = _means(sweep, "val_accuracy")
+    below = f"{_points(means[best] - means[i])} below"
+    return f"{figures.value(sweep.values[i])} ({', '.join(costs[name]() for name in less)}; {below})"
+
+
+def measured(sweep: Sweep, measure: str, i: int) -> str:
+    """A measure of the ``i``-th value: its mean over seeds with the standard deviation, the figure itself of one seed."""
+    mean, deviation, n = estimators.mean_and_deviation(sweep.measures[measure][i])
+    if n > 1:
+        return figures.spread(measure, mean, deviation)
+    return figures.duration(mean) if "seconds" in measure else figures.metric(measure, mean)
 
 
 def side_by_side(exercise: Results, sweep: Sweep) -> str:
@@ -458,9 +467,10 @@ def side_by_side(exercise: Results, sweep: Sweep) -> str:
     found, name = exercise.best.hyperparameters[sweep.name], figures.words(sweep.name)
     best = sweep.values[compared.order[0]]
     origin = NAMES.get(sweep.origin, sweep.origin)
+    others = [figures.value(sweep.values[i]) for i in compared.order[1:] if i not in compared.worse]
+    alone = "" if compared.freedom else ", with one seed a value,"
+    ties = f"; the sweep{alone} does not tell {figures.listed(others)} apart from it" if others else ""
     if found == best:
-        others = [figures.value(sweep.values[i]) for i in compared.order[1:] if i not in compared.worse]
-        ties = f"; the sweep does not tell {figures.listed(others)} apart from it" if others else ""
         return (
             f"Which {name}? {figures.value(best)}: the sweep's best value, and that of the search's best "
             f"configuration{ties}."
@@ -478,7 +488,7 @@ def side_by_side(exercise: Results, sweep: Sweep) -> str:
             f"{figures.value(found)} is worse; {figures.value(found)} in the search's best configuration, {settings}."
         )
     return (
-        f"Which {name}? {figures.value(best)} of the values swept; the search's best configuration has "
+        f"Which {name}? {figures.value(best)} of the values swept{ties}; the search's best configuration has "
         f"{figures.value(found)}, which the sweep did not try; its other values are not the {origin} model's."
     )
 
@@ -503,10 +513,9 @@ def sweep_details(sweep: Sweep) -> str:
         sentences.append(f"The final training loss is lowest at {values[low]} ({figures.loss(losses[low])}).")
     if apart := evidence.quickest_and_slowest(sweep):
         fast, slow = apart
-        medians = [estimators.summary(sweep.measures["seconds_per_epoch"][i]).median for i in apart]
+        takes = [measured(sweep, "seconds_per_epoch", i) for i in apart]
         sentences.append(
-            f"An epoch, once compiled, takes {figures.duration(medians[0])} at {values[fast]} and "
-            f"{figures.duration(medians[1])} at {values[slow]} (medians)."
+            f"An epoch, once compiled, takes {takes[0]} at {values[fast]} and {takes[1]} at {values[slow]}."
         )
     return " ".join(sentences)
 
@@ -661,17 +670,20 @@ def lab_discussion(exercises: Sequence[Results]) -> list[str]:
     }
     texts = [text.format(figures.listed(groups[group])) for group, text in verdicts.items() if groups[group]]
     alone = [f"'{exercise.title}'" for exercise, final in finished if _seeds(final) == 1]
-    seeds = f"; over images alone, of one seed, in {figures.listed(alone)}" if alone else ""
-    paragraphs.append(f"{' '.join(texts)} Each by the 95 % interval of the difference over seeds and images{seeds}.")
+    over = "seeds and images" + (f"; over images alone, of one seed, in {figures.listed(alone)}" if alone else "")
+    if len(alone) == len(finished):
+        over = "images alone, of one seed a model: how much the seed changes is not known"
+    paragraphs.append(f"{' '.join(texts)} Each by the 95 % interval of the difference over {over}.")
     for (a, final_a), (b, final_b) in pairwise(finished):
         if a.task != b.task or a.classes != b.classes or not np.array_equal(final_a.labels, final_b.labels):
             continue
         right = {"a": final_a.right()["tuned"], "b": final_b.right()["tuned"]}
         intervals, difference = estimators.accuracy_intervals(right)
         assert difference is not None
+        average = ", of one seed each" if _seeds(final_a) == _seeds(final_b) == 1 else " on average"
         paragraphs.append(
             f"'{a.title}' and '{b.title}' answer the same question on the same test images: tuned, they reach "
-            f"{figures.percent(intervals['a'].value)} and {figures.percent(intervals['b'].value)} on average. The "
+            f"{figures.percent(intervals['a'].value)} and {figures.percent(intervals['b'].value)}{average}. The "
             f"difference, {_change(difference)}, {'leaves out' if _apart(difference) else 'holds'} zero."
         )
     if len({exercise.task for exercise, _ in finished}) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ import tensorflow as tf
 # measures it and takes this value unless that is far from it, so that chance does not choose how a trial is rounded.
 XLA_BREAK_EVEN = 60_000.0
 FAR_FROM_IT = 4
+XLA_BREAK_EVEN_ON_A_GPU = 10_000.0  # 3,000 to 32,000 were measured; most of a graph's step there is starting operations
 NEVER = 1e12
 LIKE_WEIGHTS = 4  # what a step does beside updating weights costs as much as updating four
 ELEMENTS_LIKE_A_WEIGHT = 13_000  # of the optimizer's variables: the passes over them
@@ -37,6 +39,9 @@ NOT_FOR_XLA = (
     "Where",
 )
 
+# What XLA cannot compile for a GPU. At all else it is faster there.
+NOT_FOR_XLA_ON_A_GPU = ("Cudnn", "Lookup", "String", "PyFunc", "Print", "Unique", "Where")
+
 
 @dataclass(frozen=True)
 class Pays:
@@ -53,6 +58,11 @@ class Pays:
 
 def pays(model: keras.Model, n: int, batch_size: int, milestones: Sequence[int], break_even: float) -> Pays:
     """See :func:`first_xla_epoch` for the last two."""
+    if on_a_gpu():
+        if model.jit_compile:
+            return Pays(step=0)  # Keras compiles each of its steps through XLA there, whose random numbers are others
+        if break_even == XLA_BREAK_EVEN:
+            break_even = XLA_BREAK_EVEN_ON_A_GPU
     step, update = xla_updates(model, n, batch_size), xla_passes(model, n, batch_size)
     return Pays(first_xla_epoch(step, milestones, break_even), first_xla_epoch(update, milestones, break_even))
 
@@ -64,7 +74,9 @@ def xla_updates(model: keras.Model, n: int, batch_size: int) -> float:
 
 
 def xla_passes(model: keras.Model, n: int, batch_size: int) -> float:
-    """The part of :func:`xla_updates` that the passes over the optimizer's variables are."""
+    """The part of :func:`xla_updates` that the passes over the optimizer's variables are; on a GPU they cost nothing."""
+    if on_a_gpu():
+        return 0.0
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     elements: int = sum(math.prod(variable.shape) for variable in model.optimizer.variables)
@@ -104,8 +116,8 @@ def measured_break_even(updates: float, graph_seconds: Sequence[float], xla_seco
 
 def may_suit(model: keras.Model) -> bool:
     """Whether :func:`suits` has to see the model's graph to tell."""
-    if tf.config.list_logical_devices("GPU"):
-        return True
+    if on_a_gpu():
+        return compiles_for_the_gpu()
     # seeds of random layers; batch statistics, which XLA sums in another order
     return not model.non_trainable_variables
 
@@ -116,11 +128,27 @@ def suits(model: keras.Model, graph: Any) -> bool:
     Args:
         graph: the ``ConcreteFunction`` of the epoch.
     """
-    if tf.config.list_logical_devices("GPU"):
-        return True
     if not may_suit(model):
         return False
+    unfit: tuple[str, ...] = NOT_FOR_XLA
+    if on_a_gpu():  # random numbers are Keras's through XLA where Keras compiles its step by it, else as a graph
+        unfit = NOT_FOR_XLA_ON_A_GPU if model.jit_compile else (*NOT_FOR_XLA_ON_A_GPU, "Random")
     definition = graph.graph.as_graph_def()
     nodes = itertools.chain(definition.node, *(function.node_def for function in definition.library.function))
     operations = {node.op for node in nodes}
-    return not any(kind in operation for operation in operations for kind in NOT_FOR_XLA)
+    return not any(kind in operation for operation in operations for kind in unfit)
+
+
+def on_a_gpu() -> bool:
+    """Whether TensorFlow computes on a GPU here."""
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
+@functools.cache
+def compiles_for_the_gpu() -> bool:
+    """Whether XLA can compile in this process: for a GPU it needs parts of CUDA that TensorFlow does not bring along."""
+    try:
+        tf.function(tf.exp, autograph=False, jit_compile=True)(tf.zeros((2,)))
+    except tf.errors.OpError:
+        return False
+    return True
