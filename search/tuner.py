@@ -14,6 +14,7 @@ import inspect
 import json
 import math
 import os
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,6 +35,7 @@ from search.oracles.bayesian import BayesianOptimizationOracle
 from search.oracles.grid_search import GridSearchOracle
 from search.oracles.hyperband import HyperbandOracle
 from search.oracles.random_search import RandomSearchOracle
+from search.report import figures
 from search.report.progress import Progress
 from search.workers import modules, settings, threads
 from search.workers.base import Unpicklable, Workers, cores
@@ -207,13 +209,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         total = self._planned() if verbose else None
         with contextlib.ExitStack() as stack:
             stack.enter_context(holding(oracle))
-            progress = (
-                None
-                if total is None
-                else stack.enter_context(
-                    Progress(Console(soft_wrap=True, highlight=False, force_jupyter=False), "trials", total)
-                )
-            )
+            progress = None if total is None else stack.enter_context(Progress(_console(), "trials", total))
             study.run(oracle, workers, job=job, tell=tell, tell_again=tell_again, write=write, ask=ask, go_on=go_on)
         done = len(oracle.end_order)
         if total is None or done < total:
@@ -298,7 +294,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
 
     def _said(self, trial: Any) -> str:
         """The line of a trial that has ended."""
-        values = ", ".join(f"{name} {value}" for name, value in spaces.own_values(trial.hyperparameters.values).items())
+        values = _configuration(trial)
         if trial.status != "COMPLETED":
             reason = (trial.message or "").strip().splitlines()[-1:] or [""]
             again = "; it is tried again" if trial.status == "INVALID" else ""
@@ -313,8 +309,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         if not completed:
             return ""
         best = self.oracle.get_best_trials()[0]
-        values = ", ".join(f"{name} {value}" for name, value in spaces.own_values(best.hyperparameters.values).items())
-        return f"Best so far: {best.score:.5g}, {values}"
+        return f"Best so far: {best.score:.5g}, {_configuration(best)}"
 
     # Where trials run
 
@@ -820,6 +815,21 @@ def _fingerprint(data: Any) -> str:
             digest.update(f"{array.shape}{array.dtype}".encode())
             digest.update(repr(array.tolist()).encode() if array.dtype.hasobject else array.view(np.uint8).data)
     return digest.hexdigest()
+
+
+def _console() -> Console:
+    """Where the progress goes: in a notebook, whose output says that it is a terminal and is none, line by line."""
+    return Console(
+        soft_wrap=True,
+        highlight=False,
+        force_jupyter=False,
+        force_terminal=False if "ipykernel" in sys.modules else None,
+    )
+
+
+def _configuration(trial: Any) -> str:
+    values = spaces.own_values(trial.hyperparameters.values)
+    return ", ".join(f"{name} {figures.value(value)}" for name, value in values.items())
 
 
 def _objectives(objective: Any) -> list[tuple[str, str]]:

@@ -200,7 +200,10 @@ LAB_LINES = [
     ("archive DOE_John extra", "unexpected extra argument (extra)"),
     ("archive DOE_John", "results/report.html is not there; run `python -m search report` before the archive"),
     ("archive DOE_John --results nowhere", "nowhere/report.html is not there"),
-    *((f"archive {shlex.quote(name)}", "expected LASTNAME_firstname, as in DOE_John") for name in NAMES),
+    *(
+        (f"archive {shlex.quote(name)}", "expected LASTNAME_firstname, the last name in capitals, as in DOE_John")
+        for name in NAMES
+    ),
 ]
 CASES += [Case(f"lab {row[0]}", ["-m", "search", *shlex.split(row[0])], *row[1:]) for row in LAB_LINES]
 

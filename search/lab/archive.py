@@ -55,7 +55,7 @@ def archive(owner: str, project: Path, results: Path, target: Path) -> Path:
     last, _, first = owner.partition("_")
     letters = re.fullmatch(f"{NAME}_{NAME}", owner)
     if not letters or last != last.upper() or first == first.upper():
-        raise RequestError(f"archive {owner}: expected LASTNAME_firstname, as in DOE_John")
+        raise RequestError(f"archive {owner}: expected LASTNAME_firstname, the last name in capitals, as in DOE_John")
     if not (results / "report.html").is_file():
         raise RequestError(f"{results / 'report.html'} is not there; run `python -m search report` before the archive")
     name = f"{owner}_Lab3_DLCV"

@@ -321,7 +321,7 @@ def lab_command() -> click.Group:
     @click.argument("owner", metavar="LASTNAME_firstname")
     @where
     def archive(owner: str, results: Path) -> None:
-        """Write LASTNAME_firstname_Lab3_DLCV.tar.bz2: the code and the reports."""
+        """Write LASTNAME_firstname_Lab3_DLCV.tar.bz2: the code and the reports. The last name is in capitals."""
         from search.lab.archive import archive, lacking, size_mib
 
         path = archive(owner, Path(__file__).resolve().parents[2], results, Path.cwd())

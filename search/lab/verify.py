@@ -19,6 +19,7 @@ import numpy as np
 from search import files, provenance, results
 from search.errors import RequestError, WorkError, first_line
 from search.lab import data
+from search.lab.options import QUICK_FOLDER
 from search.lab.reproduce import NOT_REPRODUCED, REPRODUCED, reproduce
 
 SET_ASIDE = re.compile(r"\.old-\d+$")
@@ -62,21 +63,23 @@ def verify(path: Path, images: str | None = None, retrain: bool = False) -> list
         found = [one for one in found if not any(SET_ASIDE.search(part) for part in one.parts)]
         if not found:
             raise RequestError(f"{path} holds no run.json; expected results/<exercise>, a results folder or a hand-in")
-        return [finding for one in found for finding in _findings(path.name, one, checks, images, retrain)]
+        source = path.resolve().name
+        return [finding for one in found for finding in _findings(source, one, checks, images, retrain)]
 
 
 def _findings(
     source: str, folder: Path, checks: dict[str, Callable[[Path], str]], images: str | None, retrain: bool
 ) -> Iterator[Finding]:
+    exercise = f"{QUICK_FOLDER}/{folder.name}" if folder.resolve().parent.name == QUICK_FOLDER else folder.name
     for checked, check in checks.items():
         differs = _answer(check, folder)
-        yield Finding(source, folder.name, checked, NOT_REPRODUCED if differs else REPRODUCED, differs)
+        yield Finding(source, exercise, checked, NOT_REPRODUCED if differs else REPRODUCED, differs)
     if retrain:
         try:
             for compared in reproduce(folder, images):
-                yield Finding(source, folder.name, *compared)
+                yield Finding(source, exercise, *compared)
         except (WorkError, RequestError) as error:
-            yield Finding(source, folder.name, "trained again", NOT_REPRODUCED, str(error))
+            yield Finding(source, exercise, "trained again", NOT_REPRODUCED, str(error))
 
 
 def _answer(check: Callable[[Path], str], folder: Path) -> str:
