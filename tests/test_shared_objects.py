@@ -108,7 +108,7 @@ def test_a_module_s_layer_is_not_made_anew_by_every_worker(tmp_path, monkeypatch
     monkeypatch.syspath_prepend(tmp_path)
     import shared_base
 
-    with pytest.raises(Unpicklable, match="a module of yours holds base, a Dense made outside build"):
+    with pytest.raises(Unpicklable, match="the module shared_base holds base, a Dense made outside build"):
         received(shared_base.build)
     with pytest.raises(search.errors.RequestError, match="leave cluster out"):
         searched(tmp_path, shared_base.build, cluster="local", workers=1)

@@ -33,7 +33,7 @@ ATOMS = (bool, int, float, complex, str, bytes, type(None), type, FunctionType, 
 Place = tuple[str, str, str]  # a module, a class in it or "", and the name of a variable
 
 
-def variables(can_be_sent: Callable[[Any], bool]) -> dict[Place, Any]:
+def variables(can_be_sent: Callable[[Place, Any], bool]) -> dict[Place, Any]:
     """What the user's modules and their classes hold beside functions, classes and modules of their own."""
     found: dict[Place, Any] = {}
     for name, module in list(sys.modules.items()):
@@ -48,7 +48,7 @@ def variables(can_be_sent: Callable[[Any], bool]) -> dict[Place, Any]:
                 }
             elif _is_data(name, variable, value):
                 found[name, "", variable] = value
-    return {place: value for place, value in found.items() if can_be_sent(value)}
+    return {place: value for place, value in found.items() if can_be_sent(place, value)}
 
 
 def places(held: Mapping[Place, Any]) -> dict[int, Place]:

@@ -70,7 +70,7 @@ def pack(problem: Problem, folder: Path | None = None) -> bytes:
     try:
         held = modules.variables(_can_be_sent)
     except Shared as shared:
-        raise Unpicklable(f"a module of yours holds {shared}") from None
+        raise Unpicklable(str(shared)) from None
     if problem.tuner is None:  # a worker imports an exercise's script, and with it all that the script sets
         held = {}
     try:
@@ -94,13 +94,13 @@ def unpack(content: bytes) -> Problem:
     return problem
 
 
-def _can_be_sent(value: Any) -> bool:
+def _can_be_sent(place: modules.Place, value: Any) -> bool:
     if isinstance(value, np.ndarray):
         return not value.dtype.hasobject
     try:
         _Pickler(io.BytesIO(), None).dump(value)
-    except Shared:
-        raise
+    except Shared as shared:
+        raise Shared(f"the module {place[0]} holds {shared}") from None
     except Exception:  # pickle raises nearly anything
         return False
     return True
