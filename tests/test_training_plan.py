@@ -363,9 +363,9 @@ def told(samples):
 
 
 HANDED = {
-    "a callback": ({"x": X, "y": Y, "callbacks": [Batches()]}, False),
-    "a data set": ({"x": tf.data.Dataset.from_tensor_slices((X, Y)).batch(16)}, False),
-    "eagerly": ({"x": X, "y": Y}, True),
+    "a callback": lambda: ({"x": X, "y": Y, "callbacks": [Batches()]}, False),
+    "a data set": lambda: ({"x": tf.data.Dataset.from_tensor_slices((X, Y)).batch(16)}, False),
+    "eagerly": lambda: ({"x": X, "y": Y}, True),
 }
 
 
@@ -373,7 +373,7 @@ HANDED = {
 @pytest.mark.parametrize("name", HANDED)
 def test_what_keras_trains_with_a_layer_that_changes_other_variables_is_not_gone_on_with(name, tmp_path):
     """A promoted trial went on with its weights, and counted from nothing."""
-    arguments, eagerly = HANDED[name]
+    arguments, eagerly = HANDED[name]()
 
     def rung(path, epochs, begin=0, earlier=None, middle=Counter):
         keras.utils.set_random_seed(3)
