@@ -44,6 +44,7 @@ from search.workers.trial import Job, Outcome, Problem, declaring, isolated, ren
 
 if keras.backend.backend() == "tensorflow":
     threads.one_for_arithmetic()
+    threads.share_gpus()
 
 HOOKS = ("on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_end")
 STEPS = ("fit", "evaluate", "train_step", "test_step", "make_train_function", "make_test_function")
@@ -799,7 +800,7 @@ def _default_workers() -> int:
         import tensorflow as tf
 
         if gpus := tf.config.list_physical_devices("GPU"):
-            return len(gpus)
+            return len(gpus) if threads.share_gpus() else 0
     return cores() if cores() > 1 else 0
 
 

@@ -234,3 +234,15 @@ def test_workers_draw_no_bars_and_a_search_says_why_it_stopped(tmp_path):
     assert "Epoch" not in said.stdout
     assert "trial 00: val_loss" in said.stdout
     assert "Stopped after 0.5 s (max_seconds): " in said.stdout.splitlines()[-1]
+
+
+def test_packages_that_were_installed_elsewhere_are_not_the_user_s(tmp_path):
+    """TensorFlow in such a folder was taken for a module of the user's, and no worker started."""
+    (tmp_path / "packages" / "foreign-1.0.dist-info").mkdir(parents=True)
+    (tmp_path / "packages" / "foreign.py").write_text("def of_another():\n    pass\n")
+    (tmp_path / "own.py").write_text("def of_mine():\n    pass\n")
+    asked = "import foreign, own; from search.workers import modules; print(*(modules._is_own(one.__name__, one) for one in (foreign, own)))"
+    path = os.pathsep.join(map(str, (tmp_path / "packages", tmp_path, ROOT)))
+    environment = {**os.environ, "PYTHONPATH": path}
+    said = subprocess.run([sys.executable, "-c", asked], env=environment, text=True, capture_output=True, check=True)
+    assert said.stdout.split() == ["False", "True"]

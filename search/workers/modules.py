@@ -26,6 +26,7 @@ import numpy as np
 _FOLDERS = {
     *(sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")),
     *site.getsitepackages(),
+    *(folder for folder in sys.path if any(Path(folder).glob("*.dist-info"))),  # of `pip install --target`
 }
 INSTALLED = tuple(f"{folder}{os.sep}" for folder in (*_FOLDERS, site.getusersitepackages()))
 ATOMS = (bool, int, float, complex, str, bytes, type(None), type, FunctionType, ModuleType)

@@ -34,3 +34,19 @@ def without_vain_passes() -> Iterator[None]:
         yield
     finally:
         config.optimizer.set_experimental_options({name: before.get(name, True) for name in WITHOUT_GAIN})
+
+
+def share_gpus() -> bool:
+    """Lets this process take of each GPU's memory what it needs, and leave the rest to the workers.
+
+    Returns:
+        Whether it does: not where TensorFlow runs already and has taken all of it.
+    """
+    from tensorflow import config
+
+    try:
+        for gpu in config.list_physical_devices("GPU"):
+            config.experimental.set_memory_growth(gpu, True)
+    except (RuntimeError, ValueError):
+        return False
+    return True
