@@ -10,6 +10,7 @@ import tarfile
 import pytest
 
 from search import files
+from search.errors import RequestError
 from search.lab.archive import archive, lacking
 from tests.conftest import ROOT
 
@@ -64,6 +65,29 @@ def test_it_runs_where_it_is_unpacked(handed_in, tmp_path):
         [sys.executable, script, "--help"], cwd=folder, capture_output=True, text=True, check=True
     ).stdout
     assert "A single sigmoid neuron" in out
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        ("doe_john", "DOE_john"),
+        ("O\u2019Néill_Marie", "O\u2019NÉILL_Marie"),
+        ("DOE_John", "DOE_John"),
+        ("李_明", "李_明"),
+    ],
+)
+def test_the_last_name_is_put_in_capitals(tmp_path, owner, name):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "report.html").write_text("a report")
+    (tmp_path / "project").mkdir()
+    path = archive(owner, tmp_path / "project", tmp_path / "results", tmp_path)
+    assert path.name == f"{name}_Lab3_DLCV.tar.bz2"
+
+
+def test_a_name_in_the_wrong_order_is_refused(tmp_path):
+    for owner in ("John_DOE", "DOE", "DOE_", "DOE John"):
+        with pytest.raises(RequestError, match="the last name in capitals, as in DOE_John"):
+            archive(owner, tmp_path, tmp_path, tmp_path)
 
 
 def test_what_a_hand_in_lacks_is_said(tmp_path):

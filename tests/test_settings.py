@@ -186,6 +186,6 @@ def test_a_module_that_a_worker_could_not_import_is_not_sent(tmp_path, monkeypat
     made = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(made)
     monkeypatch.setitem(sys.modules, "generated_by_nobody", made)
-    assert not [place for place in modules.variables(lambda value: True) if place[0] == "generated_by_nobody"]
+    assert not [place for place in modules.variables(lambda place, value: True) if place[0] == "generated_by_nobody"]
     monkeypatch.syspath_prepend(tmp_path)
-    assert modules.variables(lambda value: True)["generated_by_nobody", "", "VALUE"] == 3
+    assert modules.variables(lambda place, value: True)["generated_by_nobody", "", "VALUE"] == 3

@@ -6,7 +6,9 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -95,6 +97,39 @@ def test_a_raised_accuracy_is_named(results):
 
     forge(results, "retrain/metrics.json", change)
     assert "right are told" in wrong(results)["counts and intervals"]
+
+
+def test_after_one_changed_file_what_was_not_read_is_not_called_wrong(results):
+    path = results / "small" / "retrain" / "metrics.json"
+    path.write_text(path.read_text().replace("tuned", "tuned "))
+    found = {finding.checked: finding for finding in verify(results)}
+    assert "metrics.json: was changed" in found["digests"].wrong
+    for checked in ("finalists", "ablation", "report"):
+        assert found[checked].verdict == "not checked"
+        assert not found[checked].wrong
+
+
+def test_a_folder_that_was_read_elsewhere_is_named_by_its_own_path(results, tmp_path):
+    trial = results / "small" / "search" / "trial_0000" / "trial.json"
+    trial.write_text("{")
+    page = results / "small" / "report.html"
+    page.write_text("another")
+    shutil.rmtree(results / "small" / "plots")
+    differs = {finding.checked: finding.differs for finding in verify(results)}
+    assert str(trial) in differs["proposals, promotions and best"]
+    (results / "report.html").write_text("the lab's")
+    handed_in = archive("DOE_John", ROOT, results, tmp_path)
+    for said in (*differs.values(), *(finding.differs for finding in verify(handed_in))):
+        assert f"{tempfile.gettempdir()}/tmp" not in said
+
+
+def test_results_are_told_apart_by_where_they_are(results, monkeypatch):
+    (results / "quick").mkdir()
+    shutil.copytree(results / "small", results / "quick" / "small")
+    assert {finding.where for finding in verify(results)} == {"results small", "results quick/small"}
+    assert {finding.where for finding in verify(results / "small")} == {"small"}
+    monkeypatch.chdir(results)
+    assert {finding.where for finding in verify(Path("."))} == {"results small", "results quick/small"}
 
 
 @pytest.mark.long

@@ -66,18 +66,22 @@ def print_metrics(session: Session, metrics: dict[str, Any]) -> None:
         f"95 % interval{over[1]}",
     )
     for column in columns:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", overflow="fold")
     for name, title in (("tuned", "tuned"), ("start", "starting model")):
         model = metrics[name]
         low, high = model["interval"]
-        table.add_row(title, f"{model['loss']:.4g}", f"{model['test_accuracy']:.2%}", f"{low:.2%} to {high:.2%}")
+        table.add_row(
+            title, f"{model['loss']:.4g}", figures.percent(model["test_accuracy"]), figures.interval(low, high)
+        )
     session.console.print(table)
     gain = metrics["difference"]
     session.say(
         f"Tuned minus starting model, mean test accuracy: {100 * gain['value']:+.2f} points, 95 % interval "
         f"{100 * gain['low']:+.2f} to {100 * gain['high']:+.2f} over {'seeds and images' if several else 'images'}."
     )
-    session.say(f"Always answering the most frequent class would score {metrics['majority_accuracy']:.2%}.")
+    session.say(
+        f"Always answering the most frequent class would score {figures.percent(metrics['majority_accuracy'])}."
+    )
 
 
 def print_sweep(session: Session, name: str, rows: list[dict[str, Any]], chosen: dict[str, Any]) -> None:
@@ -85,7 +89,7 @@ def print_sweep(session: Session, name: str, rows: list[dict[str, Any]], chosen:
     table = Table(box=None, pad_edge=False, header_style="dim")
     retuned = session.exercise.retuned.get(name)
     for column in (f"{name}, {retuned}" if retuned else name, "validation accuracy", "±", "loss", "seconds an epoch"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", overflow="fold")
     for value in dict.fromkeys(row["value"] for row in rows):
         group = [row for row in rows if row["value"] == value]
         accuracy, deviation, n = estimators.mean_and_deviation([row["val_accuracy"] for row in group])
@@ -112,7 +116,7 @@ def print_steps(session: Session, steps: Sequence[Sequence[str]], epochs: int, s
 
 def _seconds(measured: list[float]) -> str:
     known = [seconds for seconds in measured if not math.isnan(seconds)]
-    return f"{statistics.median(known):.3f}" if known else "-"
+    return f"{statistics.fmean(known):.3f}" if known else "-"
 
 
 def event(trial: Any, best: Any) -> str:

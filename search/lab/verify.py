@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from search.lab.reproduce import NOT_REPRODUCED, REPRODUCED, reproduce
 SET_ASIDE = re.compile(r"\.old-\d+$")
 PICTURES = re.compile(r'data:image/png;base64,[^"]*')  # another version of matplotlib draws other bytes
 NETWORKS = "networks on the test images"
+NOT_CHECKED = "not checked"  # what the check reads is not what was recorded, which the digests name
 SAME_OUTPUT = 1e-4  # of a probability; another machine's compiler rounds otherwise
 
 
@@ -42,6 +43,11 @@ class Finding:
     def wrong(self) -> str:
         """What differs where it is not reproduced, else empty."""
         return self.differs if self.verdict == NOT_REPRODUCED else ""
+
+    @property
+    def where(self) -> str:
+        """The exercise with the source it is in, where the source is not the exercise's own folder."""
+        return self.exercise if self.exercise.split("/")[-1] == self.source else f"{self.source} {self.exercise}"
 
 
 def verify(path: Path, images: str | None = None, retrain: bool = False) -> list[Finding]:
@@ -64,16 +70,23 @@ def verify(path: Path, images: str | None = None, retrain: bool = False) -> list
         if not found:
             raise RequestError(f"{path} holds no run.json; expected results/<exercise>, a results folder or a hand-in")
         source = path.resolve().name
-        return [finding for one in found for finding in _findings(source, one, checks, images, retrain)]
+        findings = [finding for one in found for finding in _findings(source, one, checks, images, retrain)]
+        # What was unpacked is gone when it is read where.
+        return [replace(finding, differs=finding.differs.replace(str(folder), str(path))) for finding in findings]
 
 
 def _findings(
     source: str, folder: Path, checks: dict[str, Callable[[Path], str]], images: str | None, retrain: bool
 ) -> Iterator[Finding]:
     exercise = f"{QUICK_FOLDER}/{folder.name}" if folder.resolve().parent.name == QUICK_FOLDER else folder.name
+    changed = ""
     for checked, check in checks.items():
         differs = _answer(check, folder)
+        if changed and differs == changed:
+            yield Finding(source, exercise, checked, NOT_CHECKED, "see the digests")
+            continue
         yield Finding(source, exercise, checked, NOT_REPRODUCED if differs else REPRODUCED, differs)
+        changed = differs if check is _digests else changed
     if retrain:
         try:
             for compared in reproduce(folder, images):
@@ -104,6 +117,18 @@ def _opened(path: Path) -> Iterator[Path]:
         except (OSError, tarfile.TarError) as error:
             raise RequestError(f"{path} cannot be read ({error}); expected a folder or a hand-in's .tar.bz2") from None
         yield Path(folder)
+
+
+@contextmanager
+def _copied(folder: Path, part: str, *left_out: str) -> Iterator[Path]:
+    """A copy of the folder, or of a part of it, to write in; an error names the folder itself."""
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(scratch, folder.name)
+        shutil.copytree(folder / part, copy / part, ignore=shutil.ignore_patterns(*left_out))
+        try:
+            yield copy
+        except (WorkError, RequestError) as error:
+            raise type(error)(str(error).replace(str(copy), str(folder))) from None
 
 
 def _digests(folder: Path) -> str:
@@ -141,9 +166,7 @@ def _search(folder: Path) -> str:
     objective = keras_tuner.Objective(about.objective, "max" if about.maximise else "min")
     oracle = searching.oracle_of(about.name, objective, _space(folder), settings)
     damage: list[str] = []
-    with tempfile.TemporaryDirectory() as scratch:
-        copy = Path(scratch, folder.name)
-        shutil.copytree(folder / "search", copy / "search", ignore=shutil.ignore_patterns("state*.npz"))
+    with _copied(folder, "search", "state*.npz") as copy:
         known = study.known_outcomes(copy, oracle, damage.append)
 
         def go_on() -> bool:  # a budget may have ended the search
@@ -154,6 +177,7 @@ def _search(folder: Path) -> str:
         for name in ("trials.csv", *(() if chosen_later else ("best.json",))):
             if not damage and (copy / name).read_bytes() != (folder / name).read_bytes():
                 damage.append(f"{name} is not what follows from the trials")
+        damage = [line.replace(str(copy), str(folder)) for line in damage]
     if not damage and len(oracle.trials) != len(known):
         damage.append(f"{len(known)} trials are on record and {len(oracle.trials)} are asked for")
     return "; ".join(damage)
@@ -219,7 +243,7 @@ def _figures(folder: Path) -> str:
     intervals, difference = estimators.accuracy_intervals(right)
     for name, interval in intervals.items():
         if not np.allclose(metrics[name]["interval"], [interval.low, interval.high], rtol=0, atol=1e-12):
-            wrong.append(f"{name}: the interval is {interval.low:.4%} to {interval.high:.4%}")
+            wrong.append(f"{name}: the interval is {100 * interval.low:.4f} to {100 * interval.high:.4f} %")
     if metrics["difference"] != vars(difference):
         wrong.append("the difference of the models is another")
     return "; ".join(wrong)
@@ -263,9 +287,7 @@ def _report(folder: Path) -> str:
     """The page written again from the numbers, pictures left out."""
     from search.report.page import write_report
 
-    with tempfile.TemporaryDirectory() as scratch:
-        copy = Path(scratch, folder.name)
-        shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("state*", "tensorboard", "*.old-*"))
+    with _copied(folder, "", "state*", "tensorboard", "*.old-*") as copy:
         now = PICTURES.sub("", write_report(copy).read_text(encoding="utf-8"))
     told = PICTURES.sub("", (folder / "report.html").read_text(encoding="utf-8"))
     lines = zip(told.splitlines(), now.splitlines(), strict=False)

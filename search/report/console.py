@@ -56,15 +56,46 @@ def print_summary(folder: Path, console: Console, top: int = 10) -> None:
     if completed:
         sign = -1 if searched.maximise else 1
         best = sorted(completed, key=lambda trial: sign * trial.metrics[searched.objective])[:top]
-        tables = _trials_table(f"The {len(best)} best by {searched.objective} (each trial's best epoch)", best)
+        objective = figures.words(searched.objective)
+        tables = _trials_table(f"The {len(best)} best by {objective} (each trial's best epoch)", best)
         for table in (tables, space, _budget_table(searched)):
             console.print()
             console.print(table)
         if searched.finalists is not None:
             console.print()
             print_finalists(searched, console)
+    _print_failed(failed, console)
+
+
+def print_project(search: results.Search, console: Console) -> None:
+    """Prints the completed trials of a project, best first, and the failed ones with their reason."""
+    ended = [trial for trial in search.trials if trial.status == "COMPLETED"]
+    failed = [trial for trial in search.trials if trial.status == "FAILED"]
+    _say(
+        f"{search.title}: {figures.plural(len(search.trials), 'trial')}, {len(ended)} completed, {len(failed)} failed; "
+        f"best first by {figures.words(search.objective)}",
+        console,
+    )
+    if ended:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for column in ("trial", "epochs", figures.words(search.objective)):
+            table.add_column(column, justify="right", overflow="fold")
+        table.add_column("configuration", overflow="fold")
+        for trial in sorted(ended, key=search.score, reverse=search.maximise):
+            cells = (trial.trial_id, str(trial.epochs or "-"), figures.metric(search.objective, search.score(trial)))
+            table.add_row(*cells, one_line(trial.hyperparameters))
+        console.print(table)
+    _print_failed(failed, console)
+
+
+def _print_failed(failed: list[results.Trial], console: Console) -> None:
     for trial in failed:
-        console.print(f"trial {trial.trial_id} failed: {trial.message}", markup=False)
+        _say(f"trial {trial.trial_id} failed: {trial.message or 'no reason was recorded'}", console)
+
+
+def _say(text: str, console: Console) -> None:
+    """Prints a sentence: a terminal's lines end between words, a file's where the sentence does."""
+    console.print(text, markup=False, highlight=False, soft_wrap=not console.is_terminal)
 
 
 def print_finalists(exercise: results.Results, console: Console) -> None:
@@ -72,8 +103,8 @@ def print_finalists(exercise: results.Results, console: Console) -> None:
     found = exercise.finalists
     assert found is not None
     table = _table(f"The finalists, {found.epochs} epochs each")
-    for column in ("trial", f"mean {found.objective}", "±", "weights", "seconds"):
-        table.add_column(column, justify="right")
+    for column in ("trial", f"mean {figures.words(found.objective)}", "±", "weights", "seconds"):
+        table.add_column(column, justify="right", overflow="fold")
     table.add_column("configuration", overflow="fold")
     for i, finalist in enumerate(found.finalists):
         mean, deviation, n = estimators.mean_and_deviation(finalist.scores)
@@ -83,7 +114,7 @@ def print_finalists(exercise: results.Results, console: Console) -> None:
         name = one_line(finalist.hyperparameters) + (" (the starting model)" if finalist.start else "")
         table.add_row(finalist.trial_id, *cells, name, style="bold" if i == found.winner else None)
     console.print(table)
-    console.print(sentences.finalists(found), markup=False, soft_wrap=True)
+    _say(sentences.finalists(found), console)
 
 
 def print_ablation(exercise: results.Results, console: Console) -> None:
@@ -92,8 +123,8 @@ def print_ablation(exercise: results.Results, console: Console) -> None:
     assert found is not None
     table = _table(f"From the starting to the tuned model, {figures.plural(found.epochs, 'epoch')} a training")
     table.add_column("step", overflow="fold")
-    for column in (f"mean {found.objective}", "±", "difference", "95 % interval", "weights"):
-        table.add_column(column, justify="right")
+    for column in (f"mean {figures.words(found.objective)}", "±", "difference", "95 % interval", "weights"):
+        table.add_column(column, justify="right", overflow="fold")
     for i, (one, effect) in enumerate(zip(found.path, [None, *evidence.effects(found)], strict=True)):
         mean, deviation, n = estimators.mean_and_deviation(one.scores)
         if n < len(one.scores):  # the trainings that survived do not speak for it
@@ -110,7 +141,7 @@ def print_ablation(exercise: results.Results, console: Console) -> None:
     console.print(table)
     if figures.is_share(found.objective):
         console.print("Differences in percentage points, each to the line above.", style="dim")
-    console.print(sentences.ablation(found, exercise.maximise), markup=False, soft_wrap=True)
+    _say(sentences.ablation(found, exercise.maximise), console)
 
 
 def one_line(values: Mapping[str, Any]) -> str:
@@ -128,8 +159,8 @@ def describe_domain(hp: Mapping[str, Any]) -> str:
 
 def _trials_table(title: str, trials: list[results.Trial]) -> Table:
     table = _table(title)
-    for column in ("trial", "epochs", *FIGURES):
-        table.add_column(column, justify="right")
+    for column in ("trial", "epochs", *map(figures.words, FIGURES)):
+        table.add_column(column, justify="right", overflow="fold")
     table.add_column("configuration", overflow="fold")
     for trial in trials:
         cells = [_figure(trial.metrics[figure]) for figure in FIGURES]
@@ -148,8 +179,9 @@ def _space_table(space: list[dict[str, Any]]) -> Table:
 
 def _budget_table(searched: results.Results) -> Table:
     table = _table("Where the budget went")
-    for column in ("bracket", "rung", "trials", "to epoch", "epochs", "seconds", f"best {searched.objective}"):
-        table.add_column(column, justify="right")
+    best = f"best {figures.words(searched.objective)}"
+    for column in ("bracket", "rung", "trials", "to epoch", "epochs", "seconds", best):
+        table.add_column(column, justify="right", overflow="fold")
     rungs: dict[tuple[int, int], list[results.Trial]] = {}
     for trial in searched.trials:
         rungs.setdefault((-(trial.bracket or 0), trial.round or 0), []).append(trial)

@@ -17,6 +17,12 @@ from search.report import figures
 BAR_WIDTH = 20
 
 
+def draws_again(console: Console) -> bool:
+    """Whether a line can be drawn again in its place: a notebook's output says that it is a terminal, and is none."""
+    notebook = console.is_jupyter or type(console.file).__module__.partition(".")[0] == "ipykernel"
+    return console.is_terminal and not notebook
+
+
 class Progress:
     """Counts what is done of what is planned.
 
@@ -30,6 +36,7 @@ class Progress:
 
     def __init__(self, console: Console, unit: str, total: int, forecast: Callable[[], float] | None = None) -> None:
         self._console, self._unit, self._total = console, unit, total
+        self._live_line = draws_again(console)
         self._forecast = forecast or self._in_proportion
         self._done, self._skipped, self._best = 0, 0, ""
         self._started = self._told = time.monotonic()
@@ -37,7 +44,7 @@ class Progress:
         self._live = Live(get_renderable=self._line, console=console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Progress:
-        if self._console.is_terminal:
+        if self._live_line:
             self._live.start()
         return self
 
@@ -56,11 +63,12 @@ class Progress:
         self._done += 1
         self._left, self._told = self._forecast(), time.monotonic()
         self._best = best or self._best
-        if not self._console.is_terminal:
+        if not self._live_line:
             left = self.left()
             self._console.print(
                 f"[{self._done}/{self._total}] {event}" + (f"; {left} left" if left else ""),
                 markup=False,
+                highlight=False,
                 soft_wrap=True,
             )
 
