@@ -111,15 +111,16 @@ def test_after_one_changed_file_what_was_not_read_is_not_called_wrong(results):
 
 def test_a_folder_that_was_read_elsewhere_is_named_by_its_own_path(results, tmp_path):
     trial = results / "small" / "search" / "trial_0000" / "trial.json"
-    trial.write_text("{")
-    page = results / "small" / "report.html"
-    page.write_text("another")
-    shutil.rmtree(results / "small" / "plots")
+    trial.write_text(json.dumps(files.seal({**json.loads(trial.read_text()), "search": {"seed": 99}})))
+    metrics = results / "small" / "retrain" / "metrics.json"
+    metrics.write_text(metrics.read_text().replace("tuned", "tuned "))
     differs = {finding.checked: finding.differs for finding in verify(results)}
-    assert str(trial) in differs["proposals, promotions and best"]
+    assert f"{trial} is of another search" in differs["proposals, promotions and best"]
     (results / "report.html").write_text("the lab's")
     handed_in = archive("DOE_John", ROOT, results, tmp_path)
-    for said in (*differs.values(), *(finding.differs for finding in verify(handed_in))):
+    unpacked = {finding.checked: finding.differs for finding in verify(handed_in)}
+    assert f"{handed_in}/DOE_John_Lab3_DLCV/results/small/retrain/metrics.json: was changed" in unpacked["digests"]
+    for said in (*differs.values(), *unpacked.values()):
         assert f"{tempfile.gettempdir()}/tmp" not in said
 
 
@@ -146,7 +147,7 @@ def test_another_best_trial_is_named(results):
         return json.dumps(best).encode()
 
     forge(results, "best.json", change)
-    assert "best.json" in wrong(results)["proposals, promotions and best"]
+    assert "best.json" in wrong(results)["digests"]
 
 
 def test_a_trial_that_was_never_asked_for_is_named(results):
