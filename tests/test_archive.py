@@ -67,25 +67,17 @@ def test_it_runs_where_it_is_unpacked(handed_in, tmp_path):
     assert "A single sigmoid neuron" in out
 
 
-@pytest.mark.parametrize(
-    ("owner", "name"),
-    [
-        ("doe_john", "DOE_john"),
-        ("O\u2019Néill_Marie", "O\u2019NÉILL_Marie"),
-        ("DOE_John", "DOE_John"),
-        ("李_明", "李_明"),
-    ],
-)
-def test_the_last_name_is_put_in_capitals(tmp_path, owner, name):
+@pytest.mark.parametrize("owner", ["DOE_John", "DOE_john", "O\u2019NÉILL_Marie", "李_明"])
+def test_a_name_of_any_alphabet_is_taken(tmp_path, owner):
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "report.html").write_text("a report")
     (tmp_path / "project").mkdir()
     path = archive(owner, tmp_path / "project", tmp_path / "results", tmp_path)
-    assert path.name == f"{name}_Lab3_DLCV.tar.bz2"
+    assert path.name == f"{owner}_Lab3_DLCV.tar.bz2"
 
 
-def test_a_name_in_the_wrong_order_is_refused(tmp_path):
-    for owner in ("John_DOE", "DOE", "DOE_", "DOE John"):
+def test_a_last_name_that_is_not_in_capitals_is_refused(tmp_path):
+    for owner in ("Doe_John", "O\u2019Néill_Marie", "John_DOE", "DOE_JOHN", "DOE", "DOE John"):
         with pytest.raises(RequestError, match="the last name in capitals, as in DOE_John"):
             archive(owner, tmp_path, tmp_path, tmp_path)
 

@@ -44,7 +44,7 @@ def archive(owner: str, project: Path, results: Path, target: Path) -> Path:
     """Writes ``<target>/<owner>_Lab3_DLCV.tar.bz2``: the code of ``project`` and what ``results`` reports.
 
     Args:
-        owner: ``LASTNAME_firstname``; the last name is put in capitals where it is not.
+        owner: ``LASTNAME_firstname``.
 
     Returns:
         The archive's path. Its members are relative paths below one folder of the archive's name.
@@ -53,11 +53,11 @@ def archive(owner: str, project: Path, results: Path, target: Path) -> Path:
         RequestError: the name has another form, or there is no report yet.
     """
     last, _, first = owner.partition("_")
-    if not re.fullmatch(f"{NAME}_{NAME}", owner) or first.isupper():
+    if not re.fullmatch(f"{NAME}_{NAME}", owner) or last != last.upper() or first.isupper():
         raise RequestError(f"archive {owner}: expected LASTNAME_firstname, the last name in capitals, as in DOE_John")
     if not (results / "report.html").is_file():
         raise RequestError(f"{results / 'report.html'} is not there; run `python -m search report` before the archive")
-    name = f"{last.upper()}_{first}_Lab3_DLCV"
+    name = f"{owner}_Lab3_DLCV"
     members = {
         path.relative_to(project).as_posix(): path
         for pattern in CODE

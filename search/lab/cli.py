@@ -322,12 +322,10 @@ def lab_command() -> click.Group:
     @click.argument("owner", metavar="LASTNAME_firstname")
     @where
     def archive(owner: str, results: Path) -> None:
-        """Write LASTNAME_firstname_Lab3_DLCV.tar.bz2: the code and the reports. The last name is put in capitals."""
+        """Write LASTNAME_firstname_Lab3_DLCV.tar.bz2: the code and the reports. The last name is in capitals."""
         from search.lab.archive import archive, lacking, size_mib
 
         path = archive(owner, Path(__file__).resolve().parents[2], results, Path.cwd())
-        if not path.name.startswith(f"{owner}_"):
-            click.echo(f"The last name of {owner} is put in capitals, as the lab asks.")
         click.echo(f"The hand-in is {path.name}, {size_mib(path):.1f} MiB")
         for line in lacking(results):
             click.echo(f"Note: {line}")
