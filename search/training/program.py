@@ -147,15 +147,17 @@ class Programs:
         if new and self.found.key is None:
             self._trace_for_xla(data, order, pays)
         rest = order
-        if epoch >= pays.step and self._suits_xla(data):
+        whole = epoch >= pays.step and self._suits_xla(data)  # a walk over the graph: once an epoch
+        if whole:
             rest = self._through_xla(data, order)
-        graph = self.training(data, epoch >= pays.update and self._compiles_update(data, new))
+        whole = whole and not self.unfit_for_xla
+        graph = self.training(data, epoch >= pays.update and not whole and self._compiles_update(data, new))
         values = graph.run((tf.constant(rest), tf.constant(data.batch_size), *data.tensors), self.found.variables)
         return dict(zip(self._names(graph), values, strict=True))
 
     def _compiles_update(self, data: Examples, new: bool) -> bool:
         """Whether XLA may compile the optimizer's update, in a program that is made or that sees what the others see."""
-        if self._suits_xla(data) or not (_is_keras_step(self.model, "train_step") and fused.may_update(self.model)):
+        if not (_is_keras_step(self.model, "train_step") and fused.may_update(self.model)):
             return False
         return new or (TRAINING[True], data.key) in self.own or self._is_as_found()
 
@@ -226,7 +228,7 @@ class Programs:
                     self.xla(data, whole)
             except NotCompiled:
                 self.unfit_for_xla = True
-        if pays.update < math.inf and self._compiles_update(data, new=True):
+        if pays.update < math.inf and not self._suits_xla(data) and self._compiles_update(data, new=True):
             self.training(data, xla_update=True)
         if pays.update > 0:
             self.training(data)
