@@ -14,7 +14,6 @@ import inspect
 import json
 import math
 import os
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -210,7 +209,13 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         total = self._planned() if verbose else None
         with contextlib.ExitStack() as stack:
             stack.enter_context(holding(oracle))
-            progress = None if total is None else stack.enter_context(Progress(_console(), "trials", total))
+            progress = (
+                None
+                if total is None
+                else stack.enter_context(
+                    Progress(Console(soft_wrap=True, highlight=False, force_jupyter=False), "trials", total)
+                )
+            )
             study.run(oracle, workers, job=job, tell=tell, tell_again=tell_again, write=write, ask=ask, go_on=go_on)
         done = len(oracle.end_order)
         if total is None or done < total:
@@ -816,16 +821,6 @@ def _fingerprint(data: Any) -> str:
             digest.update(f"{array.shape}{array.dtype}".encode())
             digest.update(repr(array.tolist()).encode() if array.dtype.hasobject else array.view(np.uint8).data)
     return digest.hexdigest()
-
-
-def _console() -> Console:
-    """Where the progress goes: in a notebook, whose output says that it is a terminal and is none, line by line."""
-    return Console(
-        soft_wrap=True,
-        highlight=False,
-        force_jupyter=False,
-        force_terminal=False if "ipykernel" in sys.modules else None,
-    )
 
 
 def _configuration(trial: Any) -> str:
