@@ -370,7 +370,7 @@ def test_another_objective_goes_through_every_step(tmp_path, small_data):
     script = write_exercise(tmp_path, build, extra='objective="val_auc"')
     run(script, "--quick", "--workers", 0, "--data", small_data)
     assert all(0 < float(row["val_auc"]) < 1 for row in trials(tmp_path / "results" / "quick"))
-    assert "val_auc" in run(script, "summary", "--quick")
+    assert "validation auc" in run(script, "summary", "--quick")
 
 
 def test_a_retraining_of_another_starting_model_is_done_again(left_alone, tmp_path, small_data):
