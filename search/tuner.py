@@ -34,7 +34,7 @@ from search.oracles.bayesian import BayesianOptimizationOracle
 from search.oracles.grid_search import GridSearchOracle
 from search.oracles.hyperband import HyperbandOracle
 from search.oracles.random_search import RandomSearchOracle
-from search.report import figures
+from search.report import sentences
 from search.report.progress import Progress
 from search.workers import modules, settings, threads
 from search.workers.base import Unpicklable, Workers, cores
@@ -824,8 +824,7 @@ def _fingerprint(data: Any) -> str:
 
 
 def _configuration(trial: Any) -> str:
-    values = spaces.own_values(trial.hyperparameters.values)
-    return ", ".join(f"{name} {figures.value(value)}" for name, value in values.items())
+    return sentences.configuration(spaces.own_values(trial.hyperparameters.values))
 
 
 def _objectives(objective: Any) -> list[tuple[str, str]]:

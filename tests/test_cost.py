@@ -1,5 +1,7 @@
 """What trainings are foreseen to take: work counted by hand, machines made up, searches whose trials take what is known."""
 
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -188,6 +190,47 @@ def test_the_time_left_is_right_from_the_first_quarter_on_and_none_at_the_end(tm
     far = [abs(told - real) / max(real, 0.1 * sum(taken)) for told, real in zip(left, really, strict=True)][quarter:]
     assert np.median(far) < 1 / 3
     assert before == pytest.approx(sum(taken), rel=1 / 3)
+
+
+class FewSteps:
+    """Workers that train as many steps as they are asked for, on a machine of such rates."""
+
+    size, ahead = 2, 0
+
+    def __init__(self, asked_of, rates):
+        self.asked_of, self.rates, self.jobs = asked_of, rates, []
+
+    def submit(self, job):
+        from concurrent.futures import Future
+
+        self.jobs.append(job)
+        asks, future = self.asked_of(job.hyperparameters), Future()
+        seconds = float((cost.work(asks, 1, 2, (2,), job.xla_break_even) * cost.OF_EPOCHS) @ self.rates)
+        seconds *= job.kwargs["steps_per_epoch"] / asks.steps
+        future.set_result(Outcome(True, {"loss": [1.0, 1.0]}, epoch_seconds=(9 * seconds, seconds)))
+        return future
+
+
+def test_a_few_steps_teach_what_a_convolutional_network_takes_here(tmp_path):
+    models = {
+        "dense": cost.Asked(390, 1e11, 0.0, 2e8, 6e8, xla_updates=1e6, xla_passes=0.0),
+        "large": cost.Asked(390, 3e10, 2e12, 3e9, 9e7, 0.0, 1e4),
+        "short": cost.Asked(5, 3e10, 9e12, 3e9, 9e7, 0.0, 1e4),  # of fewer steps than are timed
+        "small": cost.Asked(390, 2e10, 2e11, 1e9, 3e7, 0.0, 1e4),
+        "middle": cost.Asked(195, 2e10, 6e11, 2e9, 3e7, 0.0, 1e4),
+    }
+
+    def asked_of(values):
+        return models[values["network"]]
+
+    rates = np.array(list(cost.RATES.values())) * [1, 1, 1, 1, 0.5, 0.1, 3, 0.7]
+    session = types.SimpleNamespace(folder=tmp_path, seed=0, asked_of=asked_of)
+    machine, workers = cost.CostModel(), FewSteps(asked_of, rates)
+    cost.learn_from_graphs(machine, session, workers, [{"network": name} for name in models])
+    assert [job.hyperparameters["network"] for job in workers.jobs] == ["middle", "large"]
+    for name in ("small", "middle", "large"):
+        epochs = cost.work(models[name], 0, 9, (9,), 6e4) * cost.OF_EPOCHS
+        assert machine.seconds(epochs) == pytest.approx(float(epochs @ rates), rel=0.2)
 
 
 @pytest.mark.parametrize("kind", ["hyperband", "random"])

@@ -18,7 +18,7 @@ from search.errors import RequestError, WorkError
 from search.lab import planning, printing
 from search.lab.session import Session
 from search.oracles import space as spaces
-from search.report import console, figures
+from search.report import console, figures, sentences
 from search.report.progress import Progress
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def retrain(session: Session, *, epochs: int, seeds: int, again: bool = False) -
     forecast = planning.forecast(session, [best, start] * seeds, epochs, xla_break_even)
     session.say(
         f"Retraining for {epochs} epochs, {seeds} {'seeds' if seeds > 1 else 'seed'} each, {forecast.about()}: "
-        f"{console.one_line(best)} and the starting model."
+        f"{sentences.configuration(best)} and the starting model."
     )
     written = (folder / name for name in retrained)
     with _training(session, "retrain", start, facts, forecast, *written) as watch:

@@ -41,6 +41,7 @@ ALIKE, USUAL = 0.1, 0.01
 SHORTEST = 0.05  # seconds; of a shorter training the error says little
 OF_EPOCHS = np.array([kind not in ("trainings", "compilings") for kind in RATES], float)
 PROBES = 9
+STEPS = 20  # of a training that measures
 MOST_BUILT = 60  # models that are built to foresee a rung: building one takes some hundredths of a second
 
 
@@ -187,15 +188,15 @@ def measure(
     start: dict[str, Any],
     max_epochs: int,
     break_even: float | None,
-    meanwhile: Callable[[], None],
+    foresee: Callable[[], Sequence[Mapping[str, Any]]],
 ) -> Measured:
-    """Trains the starting model as a graph and, where it can matter, beside that through XLA.
+    """Trains the starting model as a graph and, where it can matter, beside that through XLA; then a few steps of others.
 
     Args:
         model, start: the starting model and its values.
         max_epochs: of the longest trial to come.
         break_even: what was measured before; None measures it.
-        meanwhile: called once the workers have begun.
+        foresee: called once the workers have begun; the values of the first trials.
 
     Raises:
         RequestError: the starting model cannot be trained, or has no such metric as the objective.
@@ -206,10 +207,8 @@ def measure(
     jobs = [_job(session, start, "graph", 2, xla.NEVER)]
     if break_even is None and max_epochs * updates > xla.XLA_BREAK_EVEN / xla.FAR_FROM_IT:
         jobs.append(_job(session, start, "xla", 3, 0.0))
-    graph, *others = run_all(workers, jobs, lambda job, outcome: None, meanwhile)
-    for job in jobs:
-        with contextlib.suppress(OSError):
-            job.state.unlink()
+    foreseen: list[Mapping[str, Any]] = []
+    graph, *others = _trained(workers, jobs, lambda: foreseen.extend(foresee()))
     _refuse_untrainable(session, graph)
     cost, asks = CostModel(), asked(model, images, batch_size)
     probe(cost)
@@ -217,11 +216,40 @@ def measure(
         if _is_whole(outcome, job):
             # An epoch alone: the first training of a worker takes more beside its epochs than others.
             cost.learn(work(asks, 1, 2, (2,), job.xla_break_even or 0.0) * OF_EPOCHS, min(outcome.epoch_seconds[1:]))
+    learn_from_graphs(cost, session, workers, foreseen)
     if break_even is None:
         break_even = xla.XLA_BREAK_EVEN
         if others and _is_whole(graph, jobs[0]) and _is_whole(others[0], jobs[1]):
             break_even = xla.measured_break_even(updates, graph.epoch_seconds, others[0].epoch_seconds)
     return Measured(cost, (graph.epoch_seconds or (graph.seconds / 2,))[-1], break_even)
+
+
+def learn_from_graphs(
+    cost: CostModel, session: Session, workers: Workers, foreseen: Sequence[Mapping[str, Any]]
+) -> None:
+    """Trains a few steps of those foreseen that are trained as graphs: the middle one and the dearest.
+
+    Convolutions, batch normalisation and dropout stand to the rest otherwise on every machine.
+    """
+    all_asked = [(values, session.asked_of(values)) for values in foreseen]
+    counted = [(values, asks) for values, asks in all_asked if asks and not asks.xla_updates and asks.steps >= STEPS]
+    counted.sort(key=lambda one: cost.seconds(work(one[1], 1, 2, (2,), xla.NEVER)))
+    chosen = [counted[len(counted) // 2], counted[-1]] if len(counted) > 1 else counted
+    of_steps = {"steps_per_epoch": STEPS, "validation_steps": max(1, STEPS // 5)}
+    jobs = [_job(session, values, f"steps-{i}", 2, xla.NEVER, of_steps) for i, (values, _) in enumerate(chosen)]
+    for job, outcome, (_, asks) in zip(jobs, _trained(workers, jobs), chosen, strict=True):
+        if _is_whole(outcome, job):
+            share = STEPS / asks.steps
+            cost.learn(work(asks, 1, 2, (2,), xla.NEVER) * OF_EPOCHS * share, outcome.epoch_seconds[1])
+
+
+def _trained(workers: Workers, jobs: Sequence[Job], meanwhile: Callable[[], None] = lambda: None) -> list[Outcome]:
+    """The outcomes of jobs whose states nobody wants."""
+    outcomes = run_all(workers, jobs, lambda job, outcome: None, meanwhile)
+    for job in jobs:
+        with contextlib.suppress(OSError):
+            job.state.unlink()
+    return outcomes
 
 
 def _refuse_untrainable(session: Session, graph: Outcome) -> None:
@@ -262,11 +290,19 @@ def probe(cost: CostModel) -> None:
         cost.learn(alone, float(np.median(seconds)))
 
 
-def _job(session: Session, start: dict[str, Any], name: str, epochs: int, xla_break_even: float) -> Job:
+def _job(
+    session: Session,
+    values: Mapping[str, Any],
+    name: str,
+    epochs: int,
+    xla_break_even: float,
+    kwargs: Mapping[str, Any] | None = None,
+) -> Job:
     state = session.folder / f".measured-{name}.npz"
     state.unlink(missing_ok=True)  # of a process that was killed: it would be gone on with, and nothing measured
     seed = (session.seed,)
-    return Job(f"measurement, {name}", start, seed, epochs, (epochs,), state, xla_break_even=xla_break_even)
+    name = f"measurement, {name}"
+    return Job(name, values, seed, epochs, (epochs,), state, xla_break_even=xla_break_even, kwargs=kwargs or {})
 
 
 def _is_whole(outcome: Outcome, job: Job) -> bool:

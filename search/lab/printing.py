@@ -11,7 +11,7 @@ from rich.table import Table
 
 from search.lab.session import Session
 from search.oracles.space import own_values
-from search.report import console, estimators, figures
+from search.report import estimators, figures, sentences
 from search.report.progress import Progress
 
 
@@ -121,7 +121,7 @@ def _seconds(measured: list[float]) -> str:
 
 def event(trial: Any, best: Any) -> str:
     """The plain line of a trial that has ended."""
-    values = console.one_line(own_values(trial.hyperparameters.values))
+    values = sentences.configuration(own_values(trial.hyperparameters.values))
     if trial.status == "FAILED":
         return f"trial {trial.trial_id} failed: {trial.message}; {values}"
     epochs = trial.hyperparameters.values.get("tuner/epochs") or len(trial.metrics.get_history("loss"))
@@ -133,7 +133,7 @@ def best_line(best: Any) -> str:
     """The best trial and its configuration; empty before there is one."""
     if best is None:
         return ""
-    return f"Best so far: {best.score:.4f}, {console.one_line(own_values(best.hyperparameters.values))}"
+    return f"Best so far: {best.score:.4f}, {sentences.configuration(own_values(best.hyperparameters.values))}"
 
 
 def watch(progress: Progress, ended: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:

@@ -111,10 +111,11 @@ class Run:
         """
         session = self._session
 
-        def foresee() -> None:
-            for _, configurations in self._oracle.foreseen():
-                for values in configurations[: cost.MOST_BUILT]:
-                    session.asked_of(values)
+        def foresee() -> list[Mapping[str, Any]]:
+            first = [values for _, rung in self._oracle.foreseen() for values in rung[: cost.MOST_BUILT]]
+            for values in first:
+                session.asked_of(values)
+            return first
 
         epochs = self._settings["max_epochs"]
         measured = cost.measure(session, self._workers, model, self._start, epochs, xla_break_even, foresee)

@@ -351,8 +351,8 @@ class Session:
         return WorkError(f"{self.folder} holds no search; run `python {self.script.name} search{quick}{where}` first")
 
     def say(self, text: str) -> None:
-        """Prints a line for the person at the terminal."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        """Prints a sentence: a terminal's lines end between words, a file's where the sentence does."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=not self.console.is_terminal)
 
     def say_next(self, step: str) -> None:
         """Prints the command that the person will want next."""

@@ -83,7 +83,7 @@ def print_project(search: results.Search, console: Console) -> None:
         table.add_column("configuration", overflow="fold")
         for trial in sorted(ended, key=search.score, reverse=search.maximise):
             cells = (trial.trial_id, str(trial.epochs or "-"), figures.metric(search.objective, search.score(trial)))
-            table.add_row(*cells, one_line(trial.hyperparameters))
+            table.add_row(*cells, sentences.configuration(trial.hyperparameters))
         console.print(table)
     _print_failed(failed, console)
 
@@ -111,7 +111,7 @@ def print_finalists(exercise: results.Results, console: Console) -> None:
         if n < len(finalist.scores):  # the trainings that survived do not speak for it
             mean = deviation = math.nan
         cells = [_figure(mean), _figure(deviation), figures.count(finalist.parameters), f"{finalist.seconds:.1f}"]
-        name = one_line(finalist.hyperparameters) + (" (the starting model)" if finalist.start else "")
+        name = sentences.configuration(finalist.hyperparameters) + (" (the starting model)" if finalist.start else "")
         table.add_row(finalist.trial_id, *cells, name, style="bold" if i == found.winner else None)
     console.print(table)
     _say(sentences.finalists(found), console)
@@ -144,11 +144,6 @@ def print_ablation(exercise: results.Results, console: Console) -> None:
     _say(sentences.ablation(found, exercise.maximise), console)
 
 
-def one_line(values: Mapping[str, Any]) -> str:
-    """A configuration as the report writes it."""
-    return sentences.configuration(values)
-
-
 def describe_domain(hp: Mapping[str, Any]) -> str:
     """The values of a hyper-parameter of ``run.json``'s space, in words."""
     if hp.get("values") is not None:
@@ -164,7 +159,7 @@ def _trials_table(title: str, trials: list[results.Trial]) -> Table:
     table.add_column("configuration", overflow="fold")
     for trial in trials:
         cells = [_figure(trial.metrics[figure]) for figure in FIGURES]
-        table.add_row(trial.trial_id, str(trial.epochs), *cells, one_line(trial.hyperparameters))
+        table.add_row(trial.trial_id, str(trial.epochs), *cells, sentences.configuration(trial.hyperparameters))
     return table
 
 

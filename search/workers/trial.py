@@ -60,6 +60,7 @@ class Job:
         xla_break_even: what this machine's XLA asks for, see :class:`search.training.TrainingPlan`; None for the usual.
         keep_best: the objective and its direction, to keep the weights of the best epoch in ``best``; None keeps none.
         trial: KerasTuner's, where a tuner runs it; its executions keep ``state`` with their number in the name.
+        kwargs: of ``fit``, beside those of the problem.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Job:
     xla_break_even: float | None = None
     keep_best: tuple[str, str] | None = None
     trial: Any = None
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def best(self) -> Path:
@@ -187,6 +189,7 @@ def run(problem: Problem, job: Job, stopping: Callable[[], bool] = lambda: False
                 *problem.args,
                 **{
                     **problem.kwargs,
+                    **job.kwargs,
                     "epochs": job.epochs,
                     "initial_epoch": job.initial_epoch,
                     "callbacks": job.callbacks(),
