@@ -45,11 +45,17 @@ def test_a_clear_best_wins_whatever_it_costs():
 
 def test_within_one_standard_error_the_smaller_network_wins_and_of_equal_ones_the_better():
     blocks = np.array([0.0, 0.001, -0.001])
-    noise = np.array([[1.0, -1, 0], [-1, 0, 1], [0, 1, -1]]) * 1e-4  # residuals: deviation sqrt(6e-8 / 4), error 1e-4
+    noise = np.array([[1.0, -1, 0], [-1, 0, 1], [0, 1, -1]]) * 1e-4  # of each two the differences have an error of 1e-4
     scores = 0.99 + blocks + noise
     assert winner(scores - [[0.0], [0.9e-4], [0.8e-4]], WEIGHTS) == (2, [0, 2, 1])
     assert winner(scores - [[0.0], [0.9e-4], [1.1e-4]], WEIGHTS) == (1, [0, 1])
     assert winner(scores - [[0.5e-4], [0.0], [0.5e-4]], [9, 9, 9])[0] == 1
+
+
+def test_an_unsteady_third_makes_no_tie_of_two_that_differ_with_every_seed():
+    """The residual deviation of all stood for that of the two, and the smaller won though half a point behind."""
+    apart = [[0.990, 0.991, 0.989], [0.985, 0.986, 0.984]]
+    assert winner([*apart, [0.90, 0.97, 0.99]], WEIGHTS) == winner([*apart, [0.5, 0.5, 0.5]], WEIGHTS) == (0, [0])
 
 
 def test_one_that_failed_in_some_seed_cannot_win_and_one_seed_shows_no_noise():

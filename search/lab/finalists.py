@@ -53,8 +53,9 @@ def chosen(
 def winner(scores: ArrayLike, weights: Sequence[int]) -> tuple[int, list[int]]:
     """Who wins: of those within one standard error of the best mean, the one with the fewest weights.
 
-    The rule of one standard error, that of the difference of two means over the same seeds (randomised blocks). Source:
-    Breiman et al., Classification and Regression Trees, 1984, section 3.4.3.
+    The rule of one standard error, that of the mean difference of two over the same seeds: of those two alone, since a
+    third that trains unsteadily says nothing of them. Source: Breiman et al., Classification and Regression Trees, 1984,
+    section 3.4.3.
 
     Args:
         scores: (finalists, seeds), larger is better; NaN for a training that failed, whose finalist then cannot win.
@@ -71,9 +72,14 @@ def winner(scores: ArrayLike, weights: Sequence[int]) -> tuple[int, list[int]]:
     compared = estimators.compare_blocks(table)
     if not compared.order:
         raise ValueError("every finalist failed")
-    means, best = table.mean(axis=1), compared.order[0]
-    error = compared.deviation * math.sqrt(2 / table.shape[1]) if compared.freedom else 0.0
-    level = [best, *(i for i in compared.order[1:] if means[best] - means[i] <= error)]
+    best, seeds = compared.order[0], table.shape[1]
+
+    def is_level(i: int) -> bool:
+        lead = table[best] - table[i]
+        error = np.std(lead, ddof=1) / math.sqrt(seeds) if seeds > 1 else 0.0
+        return bool(lead.mean() <= error)
+
+    level = [best, *filter(is_level, compared.order[1:])]
     return min(level, key=lambda i: weights[i]), level
 
 
