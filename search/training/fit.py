@@ -303,7 +303,8 @@ class _Training:
         record.history.clear()
         record.history.update({name: list(values) for name, values in self._earlier.items()})
         for name, values in self.model.history.history.items():
-            record.history.setdefault(name, []).extend(map(_mean, values[self._before.get(name, 0) :]))
+            if means := _means(values[self._before.get(name, 0) :]):
+                record.history.setdefault(name, []).extend(means)
         _note(following, self.model)
         last = epoch + 1 >= self.epochs or self.model.stop_training
         stop = not last and following.plan.stopping()
@@ -337,7 +338,11 @@ class _Training:
             }
         )
         whole = self.touched.whole and (not self.by_steps or changes_itself_alone(self.model, *self.data))
-        _write(following, self.model, epoch, memory, self.touched.values(), whole)
+        try:
+            _write(following, self.model, epoch, memory, self.touched.values(), whole)
+        except TypeError:  # a callback's state, or what it left in the logs, is no JSON
+            if epoch is None:
+                _write(following, self.model, None, None, self.touched.values(), whole)
         self.written = time.monotonic()
 
     def _restored(self) -> checkpoint.State | None:
@@ -430,9 +435,16 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _mean(value: Any) -> float:
-    """What a record keeps of a metric's value, as KerasTuner averages it: of a vector, one a class say, the mean."""
-    return float(np.mean(value))
+def _means(values: Iterable[Any]) -> list[float]:
+    """What a record keeps of a metric's values, as KerasTuner averages them: of a vector, one a class say, the mean.
+
+    What is no number, as a callback may leave in the logs, is left out.
+    """
+    means = []
+    for value in values:
+        with contextlib.suppress(TypeError, ValueError):
+            means.append(float(np.mean(value)))
+    return means
 
 
 def _require_finite(logs: dict[str, Any], epoch: int) -> None:
@@ -603,7 +615,8 @@ class _Follower(keras.callbacks.Callback):  # type: ignore[misc]
         record = self.following.record
         record.epoch_seconds.append(time.monotonic() - self.began)
         for metric, value in logs.items():
-            record.history.setdefault(metric, []).append(_mean(value))
+            if means := _means([value]):
+                record.history.setdefault(metric, []).extend(means)
         _note(self.following, self.model)
         if epoch + 1 < self.params["epochs"] and not self.model.stop_training and self.following.plan.stopping():
             raise Stopped
