@@ -36,7 +36,7 @@ from search.oracles.hyperband import HyperbandOracle
 from search.oracles.random_search import RandomSearchOracle
 from search.report import sentences
 from search.report.progress import Progress
-from search.workers import modules, settings, threads
+from search.workers import settings, threads, user_code
 from search.workers.base import Unpicklable, Workers, cores
 from search.workers.in_process import InProcess
 from search.workers.trial import Job, Outcome, Problem, declaring, isolated, renumber
@@ -48,6 +48,10 @@ if keras.backend.backend() == "tensorflow":
 HOOKS = ("on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_end")
 STEPS = ("fit", "evaluate", "train_step", "test_step", "make_train_function", "make_test_function")
 NOT_THE_USERS = ("builtins", "numpy", "tensorflow", "keras", "pandas", "scipy")  # where the classes of plain data are
+OF_NO_TRAINING = (  # attributes of a tuner that no trial's training depends on
+    *("oracle", "logger", "directory", "project_name", "tuner_id", "_asked_workers", "_cluster", "_max_seconds"),
+    *("_patience", "_first", "_fresh", "_running", "_records", "_own_steps"),
+)
 OWN = (  # methods whose override is the user's code, which may keep something in Python from one trial to the next
     *HOOKS,
     *("run_trial", "_build_and_fit_model", "on_trial_begin", "on_trial_end", "on_search_begin", "on_search_end"),
@@ -165,8 +169,9 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
                 self.save()
 
     def _problem(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Problem:
-        name, objective = type(self.hypermodel).__name__, _objectives(self.oracle.objective)
-        code = hashlib.sha256(f"{modules.code()}{objective}".encode()).hexdigest()
+        name, own = type(self.hypermodel).__name__, {k: v for k, v in vars(self).items() if k not in OF_NO_TRAINING}
+        no_data = [part for part in keras.tree.flatten((args, dict(kwargs))) if not hasattr(part, "__array__")]
+        code = user_code.digest(type(self), own, _objectives(self.oracle.objective), no_data)
         data = _fingerprint((args, dict(kwargs)))
         return Problem(name, data, args=args, kwargs=dict(kwargs), tuner=self, code=code)
 
