@@ -36,6 +36,7 @@ from search.oracles.hyperband import HyperbandOracle
 from search.oracles.random_search import RandomSearchOracle
 from search.report import sentences
 from search.report.progress import Progress
+from search.training import callbacks as hooks
 from search.workers import settings, threads, user_code
 from search.workers.base import Unpicklable, Workers, cores
 from search.workers.in_process import InProcess
@@ -368,12 +369,8 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
                 return f"{type(self).__name__}.{name}"
         if self._fits_itself():
             return f"{type(self.hypermodel).__name__}.fit"
-        calling = (
-            keras.callbacks.LambdaCallback,
-            keras.callbacks.LearningRateScheduler,
-        )  # they call the user's functions
         for callback in problem.kwargs.get("callbacks") or ():
-            if isinstance(callback, calling) or not type(callback).__module__.startswith("keras."):
+            if not hooks.is_known(callback):
                 return f"the callback {type(callback).__name__}"
         data = {name: value for name, value in problem.kwargs.items() if name != "callbacks"}
         for part in keras.tree.flatten((problem.args, data)):
@@ -728,18 +725,19 @@ def _best_epoch() -> type:
     from keras_tuner.src.engine import tuner_utils
 
     class BestEpoch(tuner_utils.SaveBestEpoch):  # type: ignore[misc]
-        """Keeps the weights of the best epoch in memory, and writes them once, at the end of the trial."""
+        """Keeps the weights of the best epoch in memory, and writes them once, at the end of a ``fit`` or of the trial."""
 
         def __init__(self, objective: Any, path: str) -> None:
             super().__init__(objective, path)
             self.best_weights: list[Any] | None = None
             self._best_model: Any = None
+            self._written = False
 
         def on_train_begin(self, logs: Any = None) -> None:
             self._best_model = self._best_model or self.model
 
         def _save_model(self) -> None:
-            self._best_model = self.model
+            self._best_model, self._written = self.model, False
             self.best_weights = [_copied(weight) for weight in self.model.weights]
 
         def get_state(self) -> dict[str, Any]:
@@ -749,10 +747,13 @@ def _best_epoch() -> type:
         def set_state(self, state: dict[str, Any]) -> None:
             self.best_value, self.best_weights = state["best_value"], state["best_weights"]
 
+        def on_train_end(self, logs: Any = None) -> None:
+            self.write()  # what comes behind may give the model other weights
+
         def write(self) -> None:
-            if self.best_weights is None:
+            if self.best_weights is None or self._written:
                 return
-            model = self._best_model
+            model, self._written = self._best_model, True
             now = [_copied(weight) for weight in model.weights]
             for weight, value in zip(model.weights, self.best_weights, strict=True):
                 weight.assign(value)

@@ -619,3 +619,18 @@ def test_what_a_metric_of_the_user_s_reads_from_python_is_read_after_every_epoch
     assert_same(ours, theirs)
     assert theirs[1].history["told"] == theirs[1].history["val_told"] == [0, 1, 2]
     assert theirs[1].history["scaled"][2] > 20 * theirs[1].history["scaled"][0]
+
+
+def test_validation_data_that_a_callback_fills_is_read_when_it_is_used_first():
+    def trained(train):
+        filled = np.zeros_like(X)
+
+        def fill(logs):
+            filled[:] = X
+
+        keras.utils.set_random_seed(1)
+        callbacks = [K.LambdaCallback(on_train_begin=fill)]
+        return train(dense(), X, REAL, shuffle=False, validation_data=(filled, REAL), callbacks=callbacks, verbose=0)
+
+    ours, theirs = (trained(one).history["val_loss"] for one in (fit, keras.Model.fit))
+    assert ours == pytest.approx(theirs, rel=1e-5)

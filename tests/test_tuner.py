@@ -548,3 +548,24 @@ def test_two_workers_do_what_none_does_with_everything_at_once(tmp_path, capsys)
     frame = pytest.importorskip("pandas") and one.results_frame()
     assert list(frame["trial_id"]) == ["0", "1", "2", "3"]
     assert list(frame["hp.rate"]) == [row["hyperparameters"]["rate"] for row in rows]
+
+
+class Extended(search.HyperModel):
+    """Trains, gives the model further weights, and trains again."""
+
+    def build(self, hp):
+        return build(hp)
+
+    def fit(self, hp, model, *args, **kwargs):
+        history = model.fit(*args, **kwargs)
+        model.layers[0].enable_lora(2)
+        model.compile(keras.optimizers.SGD(10.0), "mse")
+        model.fit(*args, **kwargs)
+        return history
+
+
+def test_weights_that_a_model_is_given_after_its_best_epoch_lose_neither_the_trial_nor_that_epoch(tmp_path):
+    one = searched(tmp_path, hypermodel=Extended(), max_trials=2)
+    assert {row["status"] for row in one.results} == {"COMPLETED"}
+    best = one.get_best_models(1)[0]
+    assert best.evaluate(FIT["x"], FIT["y"], verbose=0) > 0

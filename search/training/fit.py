@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import math
 import random
@@ -149,7 +150,11 @@ class _Training:
         self.epochs: int = arguments["epochs"]
         self.initial_epoch: int = arguments["initial_epoch"]
         self.shuffle, self.validation_freq = arguments["shuffle"], arguments["validation_freq"]
-        self.examples, self.validation = _examples(arguments)
+        (x, y, weight), validation = _split(arguments)
+        size, steps = arguments["batch_size"], arguments["steps_per_epoch"]
+        self.examples = data.examples(x, y, weight, arguments["class_weight"], size, steps)
+        self._validating = None if validation is None else functools.partial(_validation, validation, arguments)
+        self.validation = None if self._validating is None else self._validating()
         self.data = tuple(arguments[name] for name in DATA)
         self.programs: Programs | None = None
         self.by_steps = False
@@ -233,7 +238,7 @@ class _Training:
         logs = self._train(order, epoch)
         hooks.after_batches(self.callbacks.callbacks, stretch.end - stretch.begin - 1, logs)
         if self.validation is not None and _tensorflow.should_evaluate(model, epoch, self.validation_freq):
-            logs.update({f"val_{name}": value for name, value in self._evaluate(self.validation).items()})
+            logs.update({f"val_{name}": value for name, value in self._evaluate().items()})
         logs = {name: _number(value) for name, value in logs.items()}
         self.callbacks.on_epoch_end(epoch, logs)
         if self.following is not None:
@@ -270,8 +275,13 @@ class _Training:
         if self.following is not None:
             self.following.record.notes.append(line)
 
-    def _evaluate(self, examples: Examples) -> dict[str, Any]:
+    def _evaluate(self) -> dict[str, Any]:
         self.model.stop_evaluating = False
+        if self._validating is not None and not all(map(hooks.is_known, self.callbacks.callbacks)):
+            self.validation = self._validating()  # Keras reads it now, after what a callback did to it
+        self._validating = None
+        examples = self.validation
+        assert examples is not None
         self.callbacks.on_test_begin()
         self.model.reset_metrics()
         if examples.steps is not None and examples.steps > examples.batches:
@@ -405,8 +415,9 @@ def _check(model: keras.Model, arguments: dict[str, Any]) -> None:
             raise NotCompiled(f"the callback {type(callback).__name__} defines {hook}")
 
 
-def _examples(arguments: dict[str, Any]) -> tuple[Examples, Examples | None]:
-    x, y, weight, validation = (arguments[name] for name in ("x", "y", "sample_weight", "validation_data"))
+def _split(arguments: dict[str, Any]) -> tuple[tuple[Any, Any, Any], Any]:
+    """What ``fit`` trains on, ``(x, y, sample_weight)``, and what it validates on, None where on nothing."""
+    x, y, weight, validation = (arguments[name] for name in (*DATA, "validation_data"))
     if x is None or not _tensorflow.accepts_arrays(x, y, weight):
         raise NotCompiled(f"x is a {type(x).__name__}, not arrays")
     if arguments["validation_split"] and validation is None:
@@ -414,18 +425,18 @@ def _examples(arguments: dict[str, Any]) -> tuple[Examples, Examples | None]:
             (x, y, weight), validation = _tensorflow.validation_split(x, y, weight, arguments["validation_split"])
         except Exception as error:
             raise NotCompiled(first_line(error)) from error
-    batch_size = arguments["batch_size"]
-    train = data.examples(x, y, weight, arguments["class_weight"], batch_size, arguments["steps_per_epoch"])
-    if validation is None:
-        return train, None
-    if not isinstance(validation, (tuple, list)) or not _tensorflow.accepts_arrays(*validation):
-        raise NotCompiled(f"validation_data is a {type(validation).__name__}, not arrays")
+    return (x, y, weight), validation
+
+
+def _validation(given: Any, arguments: dict[str, Any]) -> Examples:
+    if not isinstance(given, (tuple, list)) or not _tensorflow.accepts_arrays(*given):
+        raise NotCompiled(f"validation_data is a {type(given).__name__}, not arrays")
     try:
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(validation)
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(given)
     except ValueError as error:
         raise NotCompiled(first_line(error)) from error
-    size, steps = arguments["validation_batch_size"] or batch_size, arguments["validation_steps"]
-    return train, data.examples(x, y, weight, None, size, steps)
+    size = arguments["validation_batch_size"] or arguments["batch_size"]
+    return data.examples(x, y, weight, None, size, arguments["validation_steps"])
 
 
 def _number(value: Any) -> Any:
