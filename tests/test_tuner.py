@@ -569,3 +569,27 @@ def test_weights_that_a_model_is_given_after_its_best_epoch_lose_neither_the_tri
     assert {row["status"] for row in one.results} == {"COMPLETED"}
     best = one.get_best_models(1)[0]
     assert best.evaluate(FIT["x"], FIT["y"], verbose=0) > 0
+
+
+def branching(hp):
+    kind = hp.Choice("kind", ["a", "b"])
+    with hp.conditional_scope("kind", ["a"]):
+        if kind == "a":
+            hp.Int("x", 1, 2)
+    if kind == "b":
+        hp.Int("y", 5, 6)
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    return model
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.long)])
+def test_a_grid_that_grows_has_kerastuner_s_combinations(tmp_path, workers):
+    """Those before the trial that declares a hyper-parameter were tried again with each of its values."""
+    values = []
+    for kind, given in ((search.GridSearch, {"workers": workers}), (keras_tuner.GridSearch, {})):
+        one = kind(branching, "loss", directory=tmp_path / kind.__module__, **given)
+        one.search(X, Y, verbose=0)
+        values.append([one.oracle.trials[name].hyperparameters.values for name in sorted(one.oracle.trials)])
+    assert values[0] == values[1]
+    assert len(values[0]) == 4
