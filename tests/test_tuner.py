@@ -593,3 +593,21 @@ def test_a_grid_that_grows_has_kerastuner_s_combinations(tmp_path, workers):
         values.append([one.oracle.trials[name].hyperparameters.values for name in sorted(one.oracle.trials)])
     assert values[0] == values[1]
     assert len(values[0]) == 4
+
+
+class NamesAsTheLab(search.HyperModel):
+    """Hyper-parameters that the exercises' trainer knows by name."""
+
+    def build(self, hp):
+        hp.Fixed("batch_size", 16)
+        hp.Fixed("schedule", "cosine")
+        return build(hp)
+
+    def fit(self, hp, model, *args, **kwargs):
+        history = super().fit(hp, model, *args, **kwargs)
+        return {"val_loss": history.history["val_loss"][-1], "steps": int(model.optimizer.iterations.numpy())}
+
+
+def test_a_hypermodel_of_the_library_trains_as_kerastuner_s_whatever_its_hyperparameters_are_called(tmp_path):
+    one = searched(tmp_path, hypermodel=NamesAsTheLab(), max_trials=1)
+    assert one.results[0]["metrics"]["steps"] == 2 * -(-len(FIT["x"]) // 32)

@@ -224,7 +224,7 @@ class Session:
         import search.workers.runtime  # noqa: F401  (before KerasTuner, which imports TensorFlow)
 
         try:
-            return self.exercise.hypermodel()
+            return self.exercise.made()
         except (Exception, SystemExit) as error:  # whatever the exercise's own code raises
             name = self.exercise.hypermodel.__name__
             raise RequestError(
@@ -403,7 +403,7 @@ def problem(exercise: Exercise, source: data.Source, hypermodel: Any = None, scr
     return Problem(
         name=exercise.name,
         data=source.sha256,
-        hypermodel=exercise.hypermodel() if hypermodel is None else hypermodel,
+        hypermodel=exercise.made() if hypermodel is None else hypermodel,
         args=(train.x, train.y),
         kwargs={"validation_data": (validation.x, validation.y), "verbose": 0},
         seconds=exercise.trial_seconds,
