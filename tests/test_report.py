@@ -712,8 +712,8 @@ def test_diverged_trainings_are_said_to_have_diverged(tmp_path: Path) -> None:
     )
     text = text_of(report_page.write_report(folder))
     assert ", 2 of 3 seeds" in text
+    assert "Not compared, since trainings with them diverged or failed: 64 (1 of 3)" in text
     assert "The tuned model's loss is not a number from epoch 1 in 1 of 3 seeds" in text
-    assert "No candidates, since trainings with them diverged or failed: 64 (1 of 3)" in text
     assert "nan" not in re.sub(r"NaN after epoch", "", text).lower().replace("finance", "").split()
 
 
@@ -805,7 +805,76 @@ def test_a_value_with_a_diverged_seed_does_not_win_by_its_survivors() -> None:
     sweep = a_sweep([0.999, math.nan, 0.999], [0.98, 0.981, 0.98], [0.97, 0.971, 0.97])
     said = sentences.sweep_finding(sweep)
     assert "is largest at 64" in said
-    assert "No candidates, since trainings with them diverged or failed: 32 (1 of 3)" in said
+    assert "told apart from every other value that is compared by 3 seeds" in said
+    assert "Not compared, since trainings with them diverged or failed: 32 (1 of 3)" in said
+
+
+def test_a_value_that_diverged_is_neither_worse_nor_the_one_with_the_lowest_loss(lab) -> None:
+    sweep = a_sweep([0.98, 0.981, 0.98], [0.97, 0.971, 0.97], [0.999, 0.999, math.nan])
+    losses = [np.array(losses) for losses in ([0.05] * 3, [0.06] * 3, [0.01, 0.01, math.nan])]
+    sweep = replace(sweep, measures={**sweep.measures, "loss": losses})
+    assert "training loss is lowest at 32 (0.0500)" in sentences.sweep_details(sweep)
+    exercise = results.read_exercise(lab / "single")
+    said = sentences.side_by_side(with_best(exercise, batch_size=128), sweep)
+    assert "has 128, which the sweep does not compare, since trainings with it diverged or failed." in said
+    assert "told apart from 128" not in said
+
+
+def with_best(exercise: results.Results, **values: Any) -> results.Results:
+    assert exercise.best is not None
+    return replace(exercise, best=replace(exercise.best, hyperparameters=values))
+
+
+def test_the_best_configuration_is_said_to_differ_from_a_sweep_s_models_only_where_it_does(lab) -> None:
+    exercise = with_best(results.read_exercise(lab / "single"), batch_size=99, rate=0.1, optimizer="adam")
+    sweep = a_sweep([0.981, 0.983, 0.982], [0.952, 0.9535, 0.951])
+    same = replace(sweep, origin="best", held={"batch_size": 16, "rate": 0.1, "optimizer": "adam"})
+    assert "did not try; its other values are those of the sweep's models." in sentences.side_by_side(exercise, same)
+    other = replace(sweep, held={"batch_size": 16, "rate": 0.1, "optimizer": "sgd"})
+    assert "differs from the sweep's models in 1 other value." in sentences.side_by_side(exercise, other)
+    retuned = replace(other, held={**same.held, "rate": 7.0}, retuned="rate", chosen={"99": 0.1})
+    assert "its other values are those of the sweep's models." in sentences.side_by_side(exercise, retuned)
+
+
+def test_a_lead_of_one_image_is_said_to_be_that_and_two_seeds_do_not_tell_it_apart() -> None:
+    sweep = a_sweep([0.988, 0.988], [0.989, 0.989])
+    assert "It is told apart from every other value" in sentences.sweep_finding(sweep)
+    known = replace(sweep, images=1000)
+    assert "It is not told apart from any other value by 2 seeds" in sentences.sweep_finding(known)
+    assert "is 0.10 percentage points, one image of 1,000." in sentences.sweep_details(known)
+    assert "image of" not in sentences.sweep_details(replace(known, images=10_000))
+
+
+def test_values_that_are_exactly_equal_are_said_to_be() -> None:
+    perfect = a_sweep(*[[1.0] * 3] * 3)
+    assert sentences.sweep_finding(perfect).endswith("after 10 epochs is the same at every value, 100.00\u00a0%.")
+    assert "lead" not in sentences.sweep_details(perfect)
+    two = sentences.sweep_finding(a_sweep([0.98, 0.982, 0.981], [0.982, 0.981, 0.98], [0.9, 0.902, 0.901]))
+    assert "is largest at 32 and 64 alike, 98.10\u00a0%. They are told apart from every other value" in two
+    cheaper = replace(perfect, parameters=[10.0, 20.0, 30.0], measures={**perfect.measures})
+    measures = {**perfect.measures, "seconds_per_epoch": [np.full(3, 1.0)] * 3}
+    cheaper = replace(perfect, values=[128, 64, 32], parameters=[30.0, 20.0, 10.0], measures=measures)
+    assert "cheaper: 64 (20 weights; equal) and 32 (10 weights; equal)." in sentences.sweep_finding(cheaper)
+
+
+def test_a_retuned_value_at_the_end_of_what_was_tried_is_said_to_be_there() -> None:
+    sweep = replace(a_sweep([0.98], [0.97]), values=["sgd", "adam"], retuned="learning_rate")
+    sweep = replace(sweep, chosen={"sgd": 0.3, "adam": 0.01}, candidates=[0.001, 0.01, 0.3])
+    said = "The learning rate that was tuned for sgd, 0.3, is the largest tried: a better one may lie beyond."
+    assert said in sentences.sweep_details(sweep)
+    assert "tried" not in sentences.sweep_details(replace(sweep, chosen={"sgd": 0.01, "adam": 0.01}))
+
+
+def test_a_value_that_its_own_test_tells_apart_is_no_tie_however_much_another_wavers() -> None:
+    sweep = a_sweep([0.9915, 0.9906, 0.9924], [0.991, 0.99, 0.992], [0.99, 0.97, 0.985])
+    sweep = replace(sweep, values=[512, 256, 128], parameters=[30.0, 20.0, 10.0], images=10_000)
+    assert evidence.compared(sweep).worse == []  # the third value widens the error of all
+    assert "cheaper" not in sentences.sweep_finding(sweep)
+    unsteady = [sweep.measures["val_accuracy"][0], np.array([0.9924, 0.9906, 0.991])]
+    sweep = replace(
+        sweep, measures={**sweep.measures, "val_accuracy": [*unsteady, *sweep.measures["val_accuracy"][2:]]}
+    )
+    assert "cheaper: 256" in sentences.sweep_finding(sweep)
 
 
 def test_ties_that_cost_less_are_named() -> None:
@@ -846,8 +915,8 @@ def test_a_value_that_only_wavering_seeds_do_not_tell_apart_is_not_as_good() -> 
     [
         (64, "the sweep's best value, and that of the search's best configuration"),
         (32, "the sweep does not tell the two apart"),
-        (128, "It depends on the rest: 64"),
-        (99, "which the sweep did not try"),
+        (128, "64 in the sweep, which is told apart from 128 there; 128 in the search's best configuration."),
+        (99, "the search's best configuration has 99, which the sweep did not try."),
     ],
 )
 def test_which_value_is_best_has_one_answer_from_sweep_and_search(tmp_path: Path, chosen: int, said: str) -> None:

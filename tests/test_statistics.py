@@ -120,6 +120,18 @@ def test_a_value_that_diverged_is_no_winner_however_good_its_survivors():
     assert estimators.compare_blocks([[math.nan] * 3] * 2).order == []
 
 
+def test_scores_that_count_images_are_not_told_apart_by_one_image():
+    """Two seeds that agree to the image have no variance, and would tell anything apart."""
+    image = np.float32(1e-3)
+    agreed = [[0.989, 0.989], [0.988, 0.988]]
+    assert estimators.compare_blocks(agreed).worse == [1]
+    assert estimators.compare_blocks(np.float32(agreed), image).worse == []
+    assert estimators.compare_blocks([[0.989] * 5, [0.988] * 5, [0.9] * 5], image).worse == [2]
+    (step,) = estimators.successive_differences(np.float32([[0.988] * 5, [0.989] * 5]), image)
+    assert step.low < 0 < step.value < step.high
+    assert estimators.successive_differences([[0.98] * 5, [0.989] * 5], image)[0].low > 0
+
+
 def test_one_seed_or_one_value_claims_nothing():
     assert estimators.compare_blocks([[0.99], [0.5]]).worse == []
     assert estimators.compare_blocks([[0.99, 0.98, 0.99]]).worse == []

@@ -17,6 +17,7 @@ NEAR = 0.01  # of a loss: closer to its minimum than this it is at its minimum
 RISEN = 0.02  # of a loss: a smaller rise is no overfitting
 SURE = 0.999
 CLOSE = 0.005  # of an accuracy: a value further below the best is not as good as it
+SAME = 1e-7  # of an accuracy: no difference but that of 32 bits
 
 Verdict = Literal["diverged", "overfits", "improves", "level"]
 
@@ -164,7 +165,18 @@ def compared(sweep: Sweep) -> BlockComparison:
     table = np.full((len(sweep.values), most), np.nan)
     for row, group in zip(table, sweep.measures["val_accuracy"], strict=True):
         row[: len(group)] = group
-    return estimators.compare_blocks(table)
+    return estimators.compare_blocks(table, resolution(sweep.images))
+
+
+def resolution(images: int) -> float:
+    """The smallest difference of two accuracies on so many images; 0 where it is not known."""
+    return 1 / images if images else 0.0
+
+
+def best_alike(sweep: Sweep, order: Sequence[int]) -> list[int]:
+    """The values with exactly the largest mean validation accuracy, of ``order`` from :func:`compared`."""
+    means = [float(np.mean(sweep.measures["val_accuracy"][i])) for i in order]
+    return [i for i, mean in zip(order, means, strict=True) if means[0] - mean < SAME]
 
 
 def differing_losses(final: Final) -> list[str]:
@@ -190,15 +202,17 @@ def crossentropy(final: Final, method: Method) -> Summary:
 
 def effects(found: Ablation) -> list[Interval | None]:
     """What each step changes of the mean objective, see :func:`search.report.estimators.successive_differences`."""
-    return estimators.successive_differences([one.scores for one in found.path])
+    smallest = resolution(found.images) if figures.is_share(found.objective) else 0.0
+    return estimators.successive_differences([one.scores for one in found.path], smallest)
 
 
 def cheaper_ties(sweep: Sweep, comparison: BlockComparison) -> dict[int, list[str]]:
     """The values about as good as the best that cost less, each with what it has less of: 'weights', 'seconds'.
 
-    About as good: not told apart from the best, and with a mean below its by no more than a standard error of the
-    difference and no more than CLOSE, since seeds that waver much tell nothing apart. Cheaper: fewer weights and no longer
-    epoch, or as many weights and a shorter epoch (by 10 %).
+    About as good: not told apart from the best, by none of the two tests, since another value that wavers widens the error
+    of all; and with a mean below its by no more than a standard error of the difference and no more than CLOSE, since seeds
+    that waver much tell nothing apart. Cheaper: fewer weights and no longer epoch, or as many weights and a shorter epoch
+    (by 10 %).
     """
     if len(comparison.order) < 2 or not comparison.freedom:
         return {}
@@ -210,8 +224,10 @@ def cheaper_ties(sweep: Sweep, comparison: BlockComparison) -> dict[int, list[st
     error = comparison.deviation * (2 / len(sweep.measures["val_accuracy"][best])) ** 0.5
     weights = sweep.parameters or [np.nan] * len(seconds)
     found = {}
+    scores = sweep.measures["val_accuracy"]
     for i in comparison.order[1:]:
-        if i in comparison.worse or accuracy[best] - accuracy[i] > min(error, CLOSE):
+        alone = estimators.half_of_interval(scores[best] - scores[i], resolution(sweep.images))
+        if accuracy[best] - accuracy[i] > min(error, alone, CLOSE) + SAME:
             continue
         less = {
             "weights": weights[i] < weights[best],
