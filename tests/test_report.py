@@ -793,6 +793,25 @@ def test_losses_that_are_not_one_function_are_said_not_to_compare(lab) -> None:
     assert any("are not one function (label smoothing 0 and 0.05) and do not compare" in text for text in said)
 
 
+def test_the_lab_report_says_which_losses_do_not_compare(tmp_path: Path) -> None:
+    folder = fabricate(tmp_path, "multiclass")
+    assert "not one function" not in text_of(report_page.write_lab_report(tmp_path))
+    metrics = json.loads((folder / "retrain" / "metrics.json").read_text())
+    for name, smoothing in (("start", 0.0), ("tuned", 0.05)):
+        metrics[name]["loss_function"] = {"loss": "crossentropy", "label_smoothing": smoothing}
+    write_json(folder / "retrain" / "metrics.json", metrics)
+    text = text_of(report_page.write_lab_report(tmp_path))
+    table = text[text.index("Loss after 100 epochs") : text.index("Accuracies")]
+    assert "Ten classes: The two losses are not one function (label smoothing 0 and 0.05) and do not compare." in table
+
+
+def test_a_sweep_over_what_the_loss_is_compares_no_losses() -> None:
+    sweep = replace(a_sweep([0.98, 0.981], [0.97, 0.971]), name="label_smoothing", values=[0.0, 0.05])
+    said = sentences.sweep_details(sweep)
+    assert "The loss is another function at each value: the losses do not compare." in said
+    assert "lowest" not in said
+
+
 def test_a_configuration_that_the_exercise_gave_is_said_not_to_be_drawn(lab) -> None:
     exercise = results.read_exercise(lab / "single")
     search = {**exercise.steps["search"]}

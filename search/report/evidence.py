@@ -17,6 +17,7 @@ NEAR = 0.01  # of a loss: closer to its minimum than this it is at its minimum
 RISEN = 0.02  # of a loss: a smaller rise is no overfitting
 SURE = 0.999
 CLOSE = 0.005  # of an accuracy: a value further below the best is not as good as it
+OF_THE_LOSS = ("loss", "label_smoothing")  # hyper-parameters of these names change what the loss is
 SAME = 1e-7  # of an accuracy: no difference but that of 32 bits
 
 Verdict = Literal["diverged", "overfits", "improves", "level"]
@@ -201,9 +202,20 @@ def crossentropy(final: Final, method: Method) -> Summary:
 
 
 def effects(found: Ablation) -> list[Interval | None]:
-    """What each step changes of the mean objective, see :func:`search.report.estimators.successive_differences`."""
+    """What each step changes of the mean objective, see :func:`search.report.estimators.successive_differences`.
+
+    None also for a step after which a loss is another function.
+    """
     smallest = resolution(found.images) if figures.is_share(found.objective) else 0.0
-    return estimators.successive_differences([one.scores for one in found.path], smallest)
+    differences = estimators.successive_differences([one.scores for one in found.path], smallest)
+    other = other_losses(found)
+    return [None if i in other else difference for i, difference in enumerate(differences, 1)]
+
+
+def other_losses(found: Ablation) -> list[int]:
+    """The steps, from 1, that change the function of which the objective is a value; none where it is no loss."""
+    steps = range(1, len(found.path)) if "loss" in found.objective else []
+    return [i for i in steps if not found.changes(i).keys().isdisjoint(OF_THE_LOSS)]
 
 
 def cheaper_ties(sweep: Sweep, comparison: BlockComparison) -> dict[int, list[str]]:

@@ -494,6 +494,7 @@ def _lab_row(exercise: Results) -> dict[str, Any] | None:
     intervals, difference = evidence.accuracies(final)
     return {
         "epochs": final.epochs,
+        "losses": sentences.losses_of_two_kinds(final),
         "seeds": max(method.repeats for method in final.methods.values()),
         "majority": figures.percent(final.majority_accuracy),
         "difference": f"{100 * difference.value:+.2f}",

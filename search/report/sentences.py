@@ -46,19 +46,25 @@ def answer(exercise: Results) -> list[str]:
             f"model and {tuned['loss']} for the tuned model; the test accuracy is {start['test_accuracy']} and "
             f"{tuned['test_accuracy']}{over}. {_verdict(final)}"
         )
-        if differing := evidence.differing_losses(final):
-            plain = [ranged("loss", evidence.crossentropy(final, final.methods[name])) for name in ("start", "tuned")]
-            sentences.append(
-                f"The two losses are not one function ({figures.listed(differing)}) and do not compare. On the test images the "
-                f"cross-entropy of the labels, the same for both, is {plain[0]} for the starting and {plain[1]} for the "
-                "tuned model."
-            )
+        sentences += losses_of_two_kinds(final)
     sentences += chosen(exercise.search)
     if exercise.finalists is not None:
         sentences.append(finalists(exercise.finalists))
     sentences += [*given(exercise), *left_out(exercise)]
     return sentences + [
         text for sweep in exercise.sweeps for text in (sweep_finding(sweep), side_by_side(exercise, sweep)) if text
+    ]
+
+
+def losses_of_two_kinds(final: Final) -> list[str]:
+    """That the two models' losses do not compare, and what does; empty where they are one function."""
+    differing = evidence.differing_losses(final)
+    if not differing:
+        return []
+    plain = [ranged("loss", evidence.crossentropy(final, final.methods[name])) for name in ("start", "tuned")]
+    return [
+        f"The two losses are not one function ({figures.listed(differing)}) and do not compare. On the test images the "
+        f"cross-entropy of the labels, the same for both, is {plain[0]} for the starting and {plain[1]} for the tuned model."
     ]
 
 
@@ -573,6 +579,8 @@ def _lowest_loss(sweep: Sweep, compared: estimators.BlockComparison) -> list[str
     kept = [i for i in compared.order if math.isfinite(losses[i])]
     if len(kept) < 2:
         return []
+    if sweep.name in evidence.OF_THE_LOSS:
+        return ["The loss is another function at each value: the losses do not compare."]
     low = min(kept, key=lambda i: losses[i])
     return [f"The final training loss is lowest at {_values(sweep)[low]} ({figures.loss(losses[low])})."]
 
@@ -588,11 +596,10 @@ def _means(sweep: Sweep, measure: str) -> estimators.Floats:
 def ablation(found: Ablation, maximise: bool) -> str:
     """Which steps of an ablation are told apart from no change, and what could not be compared."""
     seeds, steps = len(found.path[0].scores), len(found.path) - 1
-    objective, effects = figures.words(found.objective), evidence.effects(found)
-    ends = [figures.metric(found.objective, float(one.scores.mean())) for one in (found.path[0], found.path[-1])]
+    effects = evidence.effects(found)
     lead = (
         f"From the starting to the tuned model in {figures.plural(steps, 'step')}, {figures.plural(found.epochs, 'epoch')} "
-        f"of training each: the {'mean ' if seeds > 1 else ''}{objective} goes from {ends[0]} to {ends[1]}."
+        f"of training each{_way(found)}."
     )
     told: dict[bool, list[str]] = {True: [], False: []}
     for i, effect in enumerate(effects, 1):
@@ -600,7 +607,7 @@ def ablation(found: Ablation, maximise: bool) -> str:
             told[(effect.value > 0) == maximise].append(f"{step_of(found, i)} ({_effect(found, effect)})")
     compared, apart = sum(effect is not None for effect in effects), len(told[True] + told[False])
     lost = [i for i, one in enumerate(found.path) if not np.isfinite(one.scores).all()]
-    of = f"Of {figures.plural(compared, 'step')}{' that can be compared' if lost else ''}"
+    of = f"Of {figures.plural(compared, 'step')}{' that can be compared' if compared < steps else ''}"
     if not compared:
         verdict = "No step can be compared."
     elif seeds == 1:
@@ -618,7 +625,22 @@ def ablation(found: Ablation, maximise: bool) -> str:
             f"{of}, {apart} {'is' if apart == 1 else 'are'} told apart from no change by {seeds} seeds (in brackets the "
             f"difference and its 95 % interval{unit}): {'; '.join(groups)}."
         )
-    return " ".join([lead, verdict, *(_lost(found, i) for i in lost)])
+    others = [
+        f"The step {step_of(found, i)} changes what the loss is: it is not compared."
+        for i in evidence.other_losses(found)
+    ]
+    return " ".join([lead, verdict, *(_lost(found, i) for i in lost), *others])
+
+
+def _way(found: Ablation) -> str:
+    """Where the objective goes from and to, as far as the two ends have it and it is one function at both."""
+    means = [float(one.scores.mean()) for one in (found.path[0], found.path[-1])]
+    start, end = (figures.metric(found.objective, mean) if math.isfinite(mean) else "" for mean in means)
+    if not (start or end) or evidence.other_losses(found):
+        return ""
+    ends = f"goes from {start} to {end}" if start and end else f"begins at {start}" if start else f"ends at {end}"
+    mean = "mean " if len(found.path[0].scores) > 1 else ""
+    return f": the {mean}{figures.words(found.objective)} {ends}"
 
 
 def leaves_out_zero(effect: Interval) -> bool:
