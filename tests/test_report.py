@@ -1093,6 +1093,33 @@ def test_accuracy_stands_beside_loss_and_seeds_that_disagree_are_said_to() -> No
     assert "disagree: it overfits in 2 and has levelled off in 1 of 3" in mixed
 
 
+EPOCH = np.arange(1.0, 101.0)
+WAVE = np.random.default_rng(1).normal(size=100)
+
+
+@pytest.mark.parametrize(
+    ("validation", "training", "said"),
+    [
+        (
+            np.linspace(0.1, 0.472, 100),
+            np.linspace(0.1, 0.3, 100),
+            "rises after epoch 1, and its training loss does not",
+        ),
+        (np.linspace(0.1023, 0.1477, 100), np.full(100, 0.1), "rises after epoch 1, and its training loss does not"),
+        (0.2 - 0.0006 * EPOCH + 0.02 * WAVE, 0.3 / EPOCH, "takes no clear course"),
+        (0.1 + 0.02 * np.sin(EPOCH / 6 + 0.6), 0.3 / EPOCH, "takes no clear course"),
+        (0.1 + 0.02 * np.sin(EPOCH / 3 + 3), 0.3 / EPOCH, "takes no clear course"),
+        (0.1 + 0.01 * WAVE, 0.3 / EPOCH, "has levelled off"),
+        (0.1 + 0.3 * np.exp(-EPOCH / 10), 0.3 / EPOCH, "has levelled off"),
+    ],
+    ids=["both rise", "rises over a level one", "falls in noise", "swings", "swings faster", "noise", "approaches"],
+)
+def test_a_loss_has_levelled_off_only_where_it_lies_level(validation: Any, training: Any, said: str) -> None:
+    sentence = sentences.fitting("tuned", a_method(validation, training))
+    assert said in sentence
+    assert ("levelled off." in sentence) == (said == "has levelled off")
+
+
 def test_a_spike_at_the_last_epoch_is_no_models_headline(tmp_path: Path) -> None:
     folder = fabricate(tmp_path, "hidden")
     metrics = json.loads((folder / "retrain" / "metrics.json").read_text())

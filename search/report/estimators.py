@@ -298,6 +298,15 @@ def binary_measures(positive: ArrayLike, probability: ArrayLike) -> dict[str, fl
     }
 
 
+def has_trend(values: ArrayLike) -> bool:
+    """Whether successive values rise or fall: Kendall's rank correlation with their order, at the level of 5 %.
+
+    Source: Mann, Nonparametric tests against trend, Econometrica 13 (1945).
+    """
+    given = np.asarray(values, float)
+    return bool(stats.kendalltau(np.arange(len(given)), given).pvalue < LEVEL)  # of equal values NaN
+
+
 def rolling_median(values: ArrayLike, window: int) -> Floats:
     """The median of each ``window`` successive values, (n - window + 1,)."""
     given = np.asarray(values, float)

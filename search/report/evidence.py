@@ -20,7 +20,7 @@ CLOSE = 0.005  # of an accuracy: a value further below the best is not as good a
 OF_THE_LOSS = ("loss", "label_smoothing")  # hyper-parameters of these names change what the loss is
 SAME = 1e-7  # of an accuracy: no difference but that of 32 bits
 
-Verdict = Literal["diverged", "overfits", "improves", "level"]
+Verdict = Literal["diverged", "overfits", "rises", "improves", "level", "unclear"]
 
 
 def accuracies(final: Final) -> tuple[dict[str, Interval], Interval]:
@@ -138,11 +138,13 @@ def _fit(training: Floats, validation: Floats, accuracy: Floats) -> Fit:
     # How an epoch wavers about the median of its window; medians of ten epochs waver less than half as much.
     middles = validation[(w - 1) // 2 : (w - 1) // 2 + len(losses)]
     wavering = 1.4826 * float(np.median(np.abs(middles - losses)[-5 * w :]))
-    verdict: Verdict = "level"
-    if end - minimum > max(RISEN * minimum, 2 * wavering) and trained[-1] < trained[lowest]:
-        verdict = "overfits"
+    verdict: Verdict = "unclear"
+    if end - minimum > max(RISEN * minimum, 2 * wavering):
+        verdict = "overfits" if trained[-1] < trained[lowest] else "rises"
     elif end < (1 - NEAR) * before and end <= (1 + NEAR) * minimum and before - end > wavering and epochs >= 2 * w > 1:
         verdict = "improves"
+    elif _is_level(validation, losses, w, wavering):
+        verdict = "level"
     return Fit(
         verdict,
         lowest + int(validation[lowest : lowest + w].argmin()) + 1,
@@ -152,6 +154,13 @@ def _fit(training: Floats, validation: Floats, accuracy: Floats) -> Fit:
         (float(trained[lowest]), float(trained[-1])),
         (float(right[lowest]), float(right[-1])),
     )
+
+
+def _is_level(validation: Floats, losses: Floats, w: int, wavering: float) -> bool:
+    """Whether a loss no longer moves: its last three windows lie close together, or its last five only waver."""
+    three, five = np.ptp(losses[-2 * w - 1 :]), np.ptp(losses[-4 * w - 1 :])
+    still = float(three) <= RISEN * float(losses[-1])
+    return still or (float(five) <= 2 * wavering and not estimators.has_trend(validation[-5 * w :]))
 
 
 def last_of_each(trials: Sequence[Trial]) -> list[Trial]:

@@ -331,21 +331,7 @@ def fitting(name: str, method: Method) -> str:
     means = f"Medians of {figures.plural(w, 'epoch')}" + (
         f", over {figures.plural(len(found), 'seed')}" if len(found) > 1 else ""
     )
-    lead = {
-        frozenset({"overfits"}): f"The {name} model overfits after {where}",
-        frozenset(
-            {"improves"}
-        ): f"The {name} model still improves at epoch {epochs}; longer training may lower its loss",
-        frozenset({"level"}): f"The {name} model's validation loss has levelled off",
-    }.get(frozenset(verdicts))
-    if lead is None:
-        words = {"overfits": "overfits", "improves": "still improves", "level": "has levelled off"}
-        counts = [
-            f"{words[verdict]} in {sum(fit.verdict == verdict for fit in found)}"
-            for verdict in words
-            if verdict in verdicts
-        ]
-        lead = f"The seeds of the {name} model disagree: it {figures.listed(counts)} of {len(found)}"
+    lead = _course(f"The {name} model", found, where, epochs)
     if verdicts == {"improves"}:
         return (
             f"{lead}. {means}: validation loss {before} before and {end} at the end, validation accuracy {accuracy[1]}, "
@@ -355,6 +341,29 @@ def fitting(name: str, method: Method) -> str:
         f"{lead}. {means}: the lowest validation loss is {minimum}, at {where}, and the last {end}; the training loss "
         f"goes from {training[0]} there to {training[1]}, the validation accuracy from {accuracy[0]} to {accuracy[1]}."
     )
+
+
+def _course(model: str, found: Sequence[evidence.Fit], where: str, epochs: int) -> str:
+    """What the validation loss of a model's trainings does, where they agree; else how many do what."""
+    words = {
+        "overfits": "overfits",
+        "rises": "gets worse without overfitting",
+        "improves": "still improves",
+        "level": "has levelled off",
+        "unclear": "takes no clear course",
+    }
+    counts = {verdict: sum(fit.verdict == verdict for fit in found) for verdict in words}
+    seen = [verdict for verdict, count in counts.items() if count]
+    if len(seen) > 1:
+        said = [f"{words[verdict]} in {counts[verdict]}" for verdict in seen]
+        return f"The seeds of {model[0].lower()}{model[1:]} disagree: it {figures.listed(said)} of {len(found)}"
+    return {
+        "overfits": f"{model} overfits after {where}",
+        "rises": f"{model}'s validation loss rises after {where}, and its training loss does not fall: that is no overfitting",
+        "improves": f"{model} still improves at epoch {epochs}; longer training may lower its loss",
+        "level": f"{model}'s validation loss has levelled off",
+        "unclear": f"{model}'s validation loss takes no clear course: whether it has levelled off cannot be told",
+    }[seen[0]]
 
 
 def selection(exercise: Results) -> str:
