@@ -297,6 +297,7 @@ class Results:
     final: Final | None = None
     sweeps: list[Sweep] = field(default_factory=list)
     ablation: Ablation | None = None
+    test_readings: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def search(self) -> Search:
@@ -426,7 +427,13 @@ def read_search(folder: Path) -> Results:
 def read_exercise(folder: Path) -> Results:
     """Everything in `folder`, checked; see :func:`read_record`."""
     exercise = read_search(folder)
-    return replace(exercise, final=_final(exercise), sweeps=_sweeps(exercise), ablation=_ablation(exercise))
+    return replace(
+        exercise,
+        final=_final(exercise),
+        sweeps=_sweeps(exercise),
+        ablation=_ablation(exercise),
+        test_readings=read_test_readings(folder),
+    )
 
 
 @contextmanager
@@ -756,7 +763,8 @@ def read_project(folder: Path, objective: str | None = None, direction: str | No
         top = (max if maximise else min)(completed, key=lambda trial: trial.metrics[objective])
         best = Best(top.trial_id, top.metrics[objective], top.epochs, int(top.best_epoch), top.hyperparameters)
     space = {hp["name"]: hp for state in states for hp in map(_described, state["hyperparameters"].get("space", []))}
-    return Search(folder, folder.resolve().name, objective, maximise, trials, best, list(space.values()), {}, damaged)
+    step = {"complete": False} if any(trial.status == "RUNNING" for trial in trials) else {}
+    return Search(folder, folder.resolve().name, objective, maximise, trials, best, list(space.values()), step, damaged)
 
 
 def _project_trial(state: dict[str, Any], objective: str) -> Trial:

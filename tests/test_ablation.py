@@ -394,11 +394,12 @@ def test_the_report_shows_each_step_and_says_when_it_leads_to_an_earlier_best(tm
     assert "batch size 32 \N{RIGHTWARDS ARROW} " in section
     assert "in another order the shares would differ" in section
     assert "was the best then" not in section
+    assert "`" not in text
     best = json.loads((folder / "best.json").read_text())
     best["hyperparameters"]["batch_size"] = 4096
     (folder / "best.json").write_text(json.dumps(best))
     text = text_of(page.write_report(folder))
-    assert "The path leads to a configuration that was the best then and is not now" in text
+    assert "was the best then and is not now; 'python search_single.py ablation' takes today's apart." in text
     assert "Not run yet: python search_single.py ablation " in text
 
 

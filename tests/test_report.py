@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import re
@@ -16,11 +17,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
 from search import files, results
 from search.errors import WorkError
-from search.report import estimators, evidence, figures, plots, sentences
+from search.report import console, estimators, evidence, figures, plots, sentences
 from search.report import page as report_page
 from search.results import read_exercise
 
@@ -433,6 +435,8 @@ def test_a_killed_search_with_a_damaged_trial_is_reported_without_it(tmp_path: P
     folder = fabricate_project(tmp_path / "shop", damaged=True)
     text = text_of(report_page.write_search_report(folder))
     assert "7 trials" in text
+    assert "The search has not ended. Its best trial so far, of 5, is " in text
+    assert "In bold: the best trial so far." in text
     assert "trial_03/trial.json: JSONDecodeError" in text
 
 
@@ -639,7 +643,11 @@ def test_an_interrupted_search_is_reported(tmp_path: Path) -> None:
     run["steps"]["search"]["complete"] = False
     write_json(folder / "run.json", run)
     (folder / "best.json").unlink()
-    assert "continues the search, which stopped before its end" in text_of(report_page.write_report(folder))
+    text = text_of(report_page.write_report(folder))
+    assert "continues the search, which stopped before its end" in text
+    assert "What was found The search has not ended. Its best trial so far, of " in text
+    assert "In bold" not in text
+    assert "The search chose" not in text
 
 
 def test_earlier_results_and_every_reading_of_the_test_images_are_said(tmp_path: Path) -> None:
@@ -663,6 +671,8 @@ def test_earlier_results_and_every_reading_of_the_test_images_are_said(tmp_path:
     assert "kept in sweeps/x.csv.old-1: 64 validation accuracy" in text
     assert text.count("An earlier ") == 3
     assert "read 2 times, for 1 search: 2026-01-02 03:04 UTC and 2026-01-02 03:04 UTC" in text
+    assert "is of images that were read 2 times: whoever chose what to run" in text
+    assert "nothing was chosen by" not in text
 
 
 def test_the_remedy_names_another_results_folder(tmp_path: Path) -> None:
@@ -818,6 +828,10 @@ def test_a_configuration_that_the_exercise_gave_is_said_not_to_be_drawn(lab) -> 
     for handed, said in (([{"batch_size": 32}], False), ([{}, dict(exercise.best.hyperparameters)], True)):
         steps = {**exercise.steps, "search": {**search, "settings": {"first": handed}}}
         assert bool(sentences.given(replace(exercise, steps=steps))) == said
+    assert sentences.given(replace(exercise, steps=steps)) == [
+        "The search did not draw the best configuration: it is the one that the exercise names as known to serve, which is "
+        "tried first."
+    ]
 
 
 def test_a_value_with_a_diverged_seed_does_not_win_by_its_survivors() -> None:
@@ -970,6 +984,9 @@ def test_one_seed_has_no_range_and_no_mean(quick: Path) -> None:
     for claim in ("their range", "Small figures", "median of the last ten epochs", "on average.", "mean test accurac"):
         assert claim not in text
     assert "Each by the 95 % interval of the difference over images alone, of one seed a model: how much" in text
+    for claim in ("no figure here is its alone", "over fresh seeds", "over 1 seed"):
+        assert claim not in text
+    assert "model.keras, is the one that the tuned model's figures are of" in text
     assert "% and 99.81 %, of one seed each" in re.sub(r"\d\d\.\d\d %, of", "99.81 %, of", text)
 
 
@@ -1050,6 +1067,82 @@ def test_models_that_seeds_and_images_do_not_tell_apart(lab: Path, tmp_path: Pat
     assert "more accurate" not in text.split("What to do next")[0].split("The two are not told apart")[0]
     np.savez(path, label=label, start=tuned, tuned=start)
     assert "tuning did not help on the test images" in text_of(report_page.write_report(folder))
+
+
+def test_models_that_do_not_differ_have_no_interval(quick: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(quick / "single", tmp_path / "single")
+    path = folder / "retrain" / "predictions.npz"
+    with np.load(path) as arrays:
+        label, start = arrays["label"], arrays["start"]
+    perfect = np.where(label == 1, 0.9, 0.1)[None, :, None].astype(np.float32)
+    for tuned, of_start, said in (
+        (start, start, "The two models are the same: they give every test image the same output."),
+        (perfect * 0.99, perfect, "Neither model misreads a test image."),
+        (start * 0.999 + 0.0005, start, "The two models misread the same test images."),
+    ):
+        np.savez(path, label=label, start=of_start, tuned=tuned)
+        text = text_of(report_page.write_lab_report(tmp_path)) + text_of(report_page.write_report(folder))
+        assert text.count(said) >= 2
+        assert "+0.00 to +0.00" not in text
+        assert "no difference" in text
+
+
+def test_the_only_trial_with_a_score_is_said_to_be_that(tmp_path: Path) -> None:
+    folder = fabricate(tmp_path, "single", steps="search")
+    rows = results.read_rows(folder / "trials.csv")[1]
+    best = json.loads((folder / "best.json").read_text())["trial_id"]
+    kept = [row for row in rows if row["status"] == "FAILED" or row["trial_id"] == best]
+    write_csv(folder / "trials.csv", kept)
+    text = text_of(report_page.write_report(folder))
+    assert f"Of {len(kept)} trials one alone has a score: " in text
+    assert (
+        f"The search tried {len(kept)} configurations of its space, one seed each, of which {len(kept) - 1} failed;"
+        in text
+    )
+    assert "The search chose" not in text
+    printed = io.StringIO()
+    console.print_summary(folder, Console(file=printed, width=200))
+    assert ": 1 trial completed, 2 failed, " in printed.getvalue()
+    assert "The best trial by validation accuracy" in printed.getvalue()
+
+
+def confused(exercise: results.Results, labels: Any, *answers: Any) -> str:
+    """What is said of the errors of networks that give these answers."""
+    assert exercise.final is not None
+    classes = len(exercise.classes)
+    outputs = np.array(answers)[..., None] if classes == 2 else np.eye(classes)[np.array(answers)]
+    method = replace(exercise.final.methods["tuned"], outputs=outputs.astype(np.float32))
+    final = replace(exercise.final, labels=np.array(labels), methods={"start": method, "tuned": method})
+    return sentences.hardest(exercise, final)
+
+
+def test_a_class_without_a_test_image_is_read_neither_well_nor_ill(lab: Path) -> None:
+    ten, two = (results.read_exercise(lab / name) for name in ("multiclass", "single"))
+    said = confused(ten, [0, 0, 0, 1, 1], [0, 0, 0, 1, 2])
+    assert "reads '1' worst (1 of 2 images right)" in said
+    assert "read as '2' (1 image)." in said
+    assert confused(two, [0, 0, 0], [1, 0, 0]).startswith(
+        "No test image is of '0'; the tuned model takes 1 of 3 images of"
+    )
+    assert confused(two, [1], [0]) == "The tuned model misses 1 of 1 image of '0'; no test image is of 'not 0'."
+
+
+def test_a_median_between_two_whole_numbers_is_said(lab: Path) -> None:
+    two = results.read_exercise(lab / "single")
+    assert "misses 0.5 (0 to 1) of 2 images of '0'" in confused(two, [1, 1, 0], [1, 1, 0], [1, 0, 0])
+    assert report_page._epochs(estimators.summary([8, 9])) == ("8.5", "8 to 9")
+
+
+def test_trainings_that_diverged_are_counted_in_words() -> None:
+    lost, good = np.full(30, np.nan), np.linspace(0.3, 0.1, 30)
+
+    def said(*losses: Any) -> str:
+        method = a_method(good, good, seeds=len(losses))
+        return sentences.fitting("tuned", replace(method, history={**method.history, "loss": np.array(losses)}))
+
+    assert said(lost) == "The tuned model's loss is not a number from epoch 1 on: the training diverged."
+    assert "in 1 of 3 seeds: that training diverged." in said(lost, good, good)
+    assert "in 2 of 3 seeds: those trainings diverged." in said(lost, lost, good)
 
 
 def a_method(val_loss: Any, loss: Any, val_accuracy: Any = 0.99, seeds: int = 3) -> results.Method:
@@ -1265,6 +1358,13 @@ def test_the_report_needs_neither_tensorflow_nor_keras() -> None:
         (figures.spread("loss", 0.00004, 0.000002), "(4.0 ± 0.2) \N{MULTIPLICATION SIGN} 10⁻⁵"),
         (figures.spread("loss", 0.0271, 0.00003), "0.02710 ± 0.00003"),
         (figures.listed(["a", "b", "c"]), "a, b and c"),
+        (figures.spread("val_precision", 0.972, 0.001), "97.20 ± 0.10 %"),
+        (figures.change("loss", -1e-12), "+0.0000"),
+        (figures.change("loss", -0.00002), "-0.000020"),
+        (figures.change("loss", -2e-8), "-2.0 \N{MULTIPLICATION SIGN} 10⁻⁸"),
+        (figures.change_interval("accuracy", -0.00003, 0.0012), "-0.0030 to +0.12"),
+        (" to ".join(figures.settings(0.01, 0.010004)), "0.01 to 0.010004"),
+        (" to ".join(figures.settings(None, 0.01)), "none to 0.01"),
     ],
 )
 def test_numbers_read_as_a_person_writes_them(text: str, expected: str) -> None:
