@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics
 
+from benchmarks import regret
 from search.report import estimators
 
 
@@ -178,3 +179,17 @@ def test_one_spike_does_not_move_a_rolling_median():
     values = np.full(30, 0.1)
     values[12] = 9.0
     assert estimators.rolling_median(values, 5) == pytest.approx(np.full(26, 0.1))
+
+
+def test_few_searches_have_student_s_interval():
+    values = np.random.default_rng(0).normal(size=(5, 10))
+    low, high = stats.t.interval(0.95, 4, values.mean(axis=0), stats.sem(values, axis=0))
+    assert regret.half_of_interval(values) == pytest.approx((high - low) / 2)
+
+
+def test_a_trend_is_seen_in_noise_and_none_in_noise_alone():
+    random = np.random.default_rng(0)
+    noise = random.normal(size=(400, 50))
+    assert np.mean([estimators.has_trend(one) for one in noise]) < 0.09
+    assert all(estimators.has_trend(one - 0.1 * np.arange(50)) for one in noise)
+    assert not estimators.has_trend(np.ones(50))
