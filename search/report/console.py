@@ -103,7 +103,7 @@ def print_finalists(exercise: results.Results, console: Console) -> None:
     """Prints what the finalists reached and which one was chosen."""
     found = exercise.finalists
     assert found is not None
-    table = _table(f"The finalists, {found.epochs} epochs each")
+    table = _table(f"The finalists, {figures.plural(found.epochs, 'epoch')} each")
     for column in ("trial", f"mean {figures.words(found.objective)}", "±", "weights", "seconds"):
         table.add_column(column, justify="right", overflow="fold")
     table.add_column("configuration", overflow="fold")
