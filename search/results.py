@@ -136,11 +136,13 @@ class Ablation:
     Attributes:
         epochs: of each training.
         path: the starting model, and the configuration after each step.
+        images: how many the objective is of, 0 where it is not known.
     """
 
     objective: str
     epochs: int
     path: list[Ablated]
+    images: int = 0
 
     def changes(self, i: int) -> dict[str, tuple[Setting | None, Setting | None]]:
         """What step ``i``, from 1, changes: by name the value before and after, None where it has none. Its own name is first."""
@@ -253,7 +255,13 @@ class Final:
 
 @dataclass(frozen=True)
 class Sweep:
-    """One sweep: `measures[name][i]` holds a figure a seed for `values[i]`."""
+    """One sweep: `measures[name][i]` holds a figure a seed for `values[i]`.
+
+    Attributes:
+        held: the values that all of its models had, empty where they were not recorded.
+        candidates: what was tried for `retuned`.
+        images: how many an accuracy is of, 0 where it is not known.
+    """
 
     name: str
     values: list[Setting]
@@ -263,6 +271,9 @@ class Sweep:
     retuned: str | None = None  # the hyper-parameter that was tuned for each value, if any
     chosen: dict[str, Setting] = field(default_factory=dict)  # what it was set to, by the value as text
     parameters: list[float] = field(default_factory=list)  # trainable weights of each value's model, NaN where unknown
+    held: dict[str, Setting] = field(default_factory=dict)
+    candidates: list[Setting] = field(default_factory=list)
+    images: int = 0
 
 
 @dataclass(frozen=True)
@@ -286,6 +297,7 @@ class Results:
     final: Final | None = None
     sweeps: list[Sweep] = field(default_factory=list)
     ablation: Ablation | None = None
+    test_readings: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def search(self) -> Search:
@@ -415,7 +427,13 @@ def read_search(folder: Path) -> Results:
 def read_exercise(folder: Path) -> Results:
     """Everything in `folder`, checked; see :func:`read_record`."""
     exercise = read_search(folder)
-    return replace(exercise, final=_final(exercise), sweeps=_sweeps(exercise), ablation=_ablation(exercise))
+    return replace(
+        exercise,
+        final=_final(exercise),
+        sweeps=_sweeps(exercise),
+        ablation=_ablation(exercise),
+        test_readings=read_test_readings(folder),
+    )
 
 
 @contextmanager
@@ -564,7 +582,8 @@ def _ablation(exercise: Results) -> Ablation | None:
         ]
         if len(rows) < 2 or {len(row.scores) for row in rows} != {int(content["seeds"])} or not content["seeds"]:
             raise ValueError(f"{[len(row.scores) for row in rows]} scores on the path, of {content['seeds']} seeds")
-        found = Ablation(str(content["objective"]), int(content["epochs"]), rows)
+        images = int(exercise.data["validation"])
+        found = Ablation(str(content["objective"]), int(content["epochs"]), rows, images)
         if not all(found.changes(i) for i in range(1, len(rows))):
             raise ValueError("a step changes nothing")
         return found
@@ -698,6 +717,9 @@ def _sweep(exercise: Results, name: str) -> Sweep:
             retuned=step.get("retuned"),
             chosen=step.get("chosen", {}),
             parameters=[_figure(group[0].get("parameters")) for group in grouped],
+            held=dict(step.get("held", {})),
+            candidates=list(step.get("candidates", [])),
+            images=int(exercise.data["validation"]),
         )
 
 
@@ -741,7 +763,8 @@ def read_project(folder: Path, objective: str | None = None, direction: str | No
         top = (max if maximise else min)(completed, key=lambda trial: trial.metrics[objective])
         best = Best(top.trial_id, top.metrics[objective], top.epochs, int(top.best_epoch), top.hyperparameters)
     space = {hp["name"]: hp for state in states for hp in map(_described, state["hyperparameters"].get("space", []))}
-    return Search(folder, folder.resolve().name, objective, maximise, trials, best, list(space.values()), {}, damaged)
+    step = {"complete": False} if any(trial.status == "RUNNING" for trial in trials) else {}
+    return Search(folder, folder.resolve().name, objective, maximise, trials, best, list(space.values()), step, damaged)
 
 
 def _project_trial(state: dict[str, Any], objective: str) -> Trial:

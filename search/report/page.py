@@ -29,7 +29,6 @@ from search.results import (
     Trial,
     read_exercise,
     read_project,
-    read_test_readings,
     reading_record,
 )
 
@@ -356,7 +355,7 @@ def _ablation_view(found: Ablation | None, exercise: Results) -> dict[str, Any] 
     for i, (one, effect) in enumerate(zip(found.path, [None, *evidence.effects(found)], strict=True)):
         changes = list(found.changes(i).items()) if i else []
         texts = [
-            (figures.words(name), f"{figures.setting(before)} \N{RIGHTWARDS ARROW} {figures.setting(after)}")
+            (figures.words(name), " \N{RIGHTWARDS ARROW} ".join(figures.settings(before, after)))
             for name, (before, after) in changes
         ]
         rows.append(
@@ -378,7 +377,7 @@ def _ablation_view(found: Ablation | None, exercise: Results) -> dict[str, Any] 
         if exercise.best is None or found.path[-1].hyperparameters == exercise.best.hyperparameters
         else (
             "The path leads to a configuration that was the best then and is not now; "
-            f"`{exercise.command('ablation')}` takes today's apart."
+            f"'{exercise.command('ablation')}' takes today's apart."
         )
     )
     return {
@@ -452,7 +451,7 @@ def _methods_table(exercise: Results) -> list[tuple[str, list[tuple[str, str]]]]
         else "test accuracy, 95 % interval of one seed over"
     )
     rows.append((f"{label} images", ends))
-    points = f"{100 * difference.low:+.2f} to {100 * difference.high:+.2f}"
+    points = _points_interval(difference)
     rows.append(("tuned minus start, percentage points, 95 % interval", [(figures.ABSENT, ""), (points, "")]))
     majority = figures.percent(final.majority_accuracy)
     rows.append(("accuracy of always answering the most frequent class", [(majority, "")] * len(methods)))
@@ -482,8 +481,15 @@ def _measured(measure: str, found: estimators.Summary) -> tuple[str, str]:
     return figures.metric(measure, found.median), note
 
 
+def _points_interval(difference: estimators.Interval) -> str:
+    """A difference's interval in percentage points; of models that answer alike there is nothing to resample."""
+    if difference.low == difference.high:
+        return "no difference"
+    return figures.change_interval("accuracy", difference.low, difference.high)
+
+
 def _epochs(found: estimators.Summary) -> tuple[str, str]:
-    return f"{found.median:.0f}", f"{found.low:.0f} to {found.high:.0f}" if found.n > 1 else ""
+    return figures.middle(found.median), f"{found.low:.0f} to {found.high:.0f}" if found.n > 1 else ""
 
 
 def _lab_row(exercise: Results) -> dict[str, Any] | None:
@@ -494,10 +500,11 @@ def _lab_row(exercise: Results) -> dict[str, Any] | None:
     intervals, difference = evidence.accuracies(final)
     return {
         "epochs": final.epochs,
+        "losses": sentences.losses_of_two_kinds(final),
         "seeds": max(method.repeats for method in final.methods.values()),
         "majority": figures.percent(final.majority_accuracy),
-        "difference": f"{100 * difference.value:+.2f}",
-        "difference_interval": f"{100 * difference.low:+.2f} to {100 * difference.high:+.2f}",
+        "difference": figures.change("accuracy", difference.value),
+        "difference_interval": _points_interval(difference),
         **{
             name: {
                 **{measure: _measured(measure, evidence.over_seeds(method, measure)) for measure in MEASURES},
@@ -552,7 +559,15 @@ def _search_view(search: Search) -> dict[str, Any]:
             if trial.status == "FAILED"
         ],
         "completed": len(completed),
+        "bold": _in_bold(search, ranked[:10]),
     }
+
+
+def _in_bold(search: Search, shown: Sequence[Trial]) -> str:
+    """What the bold row of the best trials is; empty where none is bold."""
+    if search.best is None or search.best.trial_id not in [trial.trial_id for trial in shown]:
+        return ""
+    return "the trial that was chosen" if search.step.get("complete", True) else "the best trial so far"
 
 
 def _plan(search: Search) -> str:
@@ -684,7 +699,7 @@ def _surroundings(exercise: Results) -> list[tuple[str, str]]:
 
 def _test_readings(exercise: Results, final: Final) -> str:
     """How often the test images were read, by the log where there is one."""
-    logged = read_test_readings(exercise.folder)
+    logged = exercise.test_readings
     if len(logged) < 2:
         return f"read by the final evaluation alone, {_moment(final.test_set_read)}"
     searches = len({reading["search"] for reading in logged})
