@@ -378,7 +378,7 @@ def test_the_report_shows_each_step_and_says_when_it_leads_to_an_earlier_best(tm
     best["hyperparameters"]["batch_size"] = 4096
     (folder / "best.json").write_text(json.dumps(best))
     text = text_of(page.write_report(folder))
-    assert "The path leads to a configuration that was the best then and is not now" in text
+    assert "The ablation is of a configuration that was the best then and is not now" in text
     assert "Not run yet: python search_single.py ablation " in text
 
 
