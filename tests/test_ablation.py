@@ -399,7 +399,7 @@ def test_the_report_shows_each_step_and_says_when_it_leads_to_an_earlier_best(tm
     best["hyperparameters"]["batch_size"] = 4096
     (folder / "best.json").write_text(json.dumps(best))
     text = text_of(page.write_report(folder))
-    assert "was the best then and is not now; 'python search_single.py ablation' takes today's apart." in text
+    assert "The ablation is of a configuration that was the best then and is not now" in text
     assert "Not run yet: python search_single.py ablation " in text
 
 

@@ -92,6 +92,8 @@ SPACE = [
 
 def write_json(path: Path, content: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.name == "run.json" and isinstance(content, dict):
+        content = files.seal(content)
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
@@ -136,6 +138,7 @@ def fabricate(
         fabricate_search(folder, settings, random)
     if "retrain" in steps:
         ran["retrain"] = {**PROVENANCE, "command": f"{command} retrain", "epochs": epochs, "seeds": seeds}
+        ran["retrain"]["complete"] = True
         fabricate_retrain(folder, settings, random, seeds, epochs)
     if "sweeps" in steps:
         for swept, values in settings["sweeps"].items():
@@ -145,6 +148,8 @@ def fabricate(
                 "epochs": 10,
                 "seeds": seeds,
                 "from": "start",
+                "values": values,
+                "complete": True,
             }
             write_csv(folder / "sweeps" / f"{swept}.csv", fabricate_sweep(values, seeds, random))
     if "ablation" in steps:
@@ -635,6 +640,97 @@ def test_steps_not_run_are_named_with_their_command(tmp_path: Path, steps: str) 
         assert (f"Not run yet: python search_single.py {command} " in text) == (step not in steps)
     due = "search" in steps and "ablation" not in steps  # before a search there is no path to take
     assert ("Not run yet: python search_single.py ablation " in text) == due
+
+
+@pytest.mark.parametrize(
+    ("text", "listed", "value"),
+    [
+        ("True", ["True", "False"], "True"),
+        ("16_8", ["8", "16_8"], "16_8"),
+        ("16", ["8", "16"], "16"),
+        ("1e3", ["1e3", "x"], "1e3"),
+        ("True", [True, False], True),
+        ("16", [8, 16], 16),
+        ("1", [1.0, 2.0], 1.0),
+        ("16_8", None, "16_8"),
+        ("1_0.5", None, "1_0.5"),
+        ("inf", None, math.inf),
+        ("", ["", "relu"], ""),
+    ],
+)
+def test_values_are_those_of_the_space_whatever_they_look_like(
+    tmp_path: Path, text: str, listed: list[Any] | None, value: Any
+) -> None:
+    about = {"start": {"batch_size": 32}, "sweeps": {"batch_size": [32]}}
+    folder = fabricate(tmp_path, "single", steps="search sweeps", **about)
+    run = json.loads((folder / "run.json").read_text())
+    run["steps"]["search"]["space"] = [{"name": "batch_size", "values": listed, "conditions": ""}]
+    swept = run["steps"]["sweep batch_size"]
+    run["steps"]["sweep batch_size"] = {
+        **{k: v for k, v in swept.items() if k != "values"},
+        **({"values": listed} if listed else {}),
+    }
+    write_json(folder / "run.json", run)
+    for table, column in (("trials.csv", "hp.batch_size"), ("sweeps/batch_size.csv", "value")):
+        _, rows = results.read_rows(folder / table)
+        write_csv(folder / table, [{**row, column: text} for row in rows])
+    exercise = read_exercise(folder)
+    for found in (exercise.trials[0].hyperparameters["batch_size"], exercise.sweeps[0].values[0]):
+        assert (found, type(found)) == (value, type(value))
+
+
+def test_an_empty_cell_of_a_hyperparameter_that_is_there_at_times_is_no_value(tmp_path: Path) -> None:
+    folder = fabricate(tmp_path, "single", steps="search", start={"batch_size": 32})
+    run = json.loads((folder / "run.json").read_text())
+    run["steps"]["search"]["space"] = [{"name": "batch_size", "values": [32], "conditions": "optimizer is adam"}]
+    write_json(folder / "run.json", run)
+    _, rows = results.read_rows(folder / "trials.csv")
+    write_csv(folder / "trials.csv", [{**row, "hp.batch_size": ""} for row in rows])
+    assert "batch_size" not in read_exercise(folder).trials[0].hyperparameters
+
+
+@pytest.mark.parametrize("step", ["retrain", "ablation", "sweep batch_size", "search"])
+@pytest.mark.parametrize("recorded", [False, True])
+def test_what_no_complete_step_wrote_is_left_out_and_named(tmp_path: Path, step: str, recorded: bool) -> None:
+    folder = fabricate(tmp_path, "single")
+    run = json.loads((folder / "run.json").read_text())
+    if recorded:
+        run["steps"][step]["complete"] = False
+    else:
+        del run["steps"][step]
+    write_json(folder / "run.json", run)
+    exercise = read_exercise(folder)
+    shown = {
+        "retrain": exercise.final,
+        "ablation": exercise.ablation,
+        "sweep batch_size": exercise.sweeps,
+        "search": exercise.trials,
+    }
+    assert bool(shown.pop(step)) == (recorded and step == "search")
+    assert all(shown.values())
+    text = text_of(report_page.write_report(folder)).replace("\u00a0", " ")
+    file = {
+        "retrain": "retrain/metrics.json",
+        "ablation": "ablation/ablation.json",
+        "search": "trials.csv and best.json",
+    }
+    if not (recorded and step == "search"):
+        assert f"is recorded here: {file.get(step, 'sweeps/batch_size.csv')}." in text
+
+
+def test_parts_of_another_configuration_than_today_s_best_are_named_and_made_next(tmp_path: Path) -> None:
+    folder = fabricate(tmp_path, "single")
+    run = json.loads((folder / "run.json").read_text())
+    best = json.loads((folder / "best.json").read_text())["hyperparameters"]
+    run["steps"]["sweep batch_size"] |= {"from": "best", "held": best}
+    write_json(folder / "run.json", run)
+    assert "was the best then" not in text_of(report_page.write_report(folder))
+    edit_json(folder / "best.json", hyperparameters={**best, "batch_size": 4096})
+    text = text_of(report_page.write_report(folder)).replace("\u00a0", " ")
+    for name in ("retrain", "sweep batch_size", "ablation"):
+        assert f"The {name} is of a configuration that was the best then and is not now" in text
+    for verb in ("retrain --read-test-again", "sweep batch_size --from best", "ablation"):
+        assert f"Not run yet: python search_single.py {verb} " in text
 
 
 def test_an_interrupted_search_is_reported(tmp_path: Path) -> None:

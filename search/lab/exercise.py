@@ -135,12 +135,16 @@ class Exercise:
         Raises:
             RequestError: a field holds something else than it should.
         """
+        from search.files import SET_ASIDE
         from search.lab.data import TASKS
+        from search.lab.options import QUICK_FOLDER
 
         hypermodel, sweeps, epochs, limit = self.hypermodel, self.sweeps, self.max_epochs, self.trial_seconds
         kind = hypermodel.__name__ if isinstance(hypermodel, type) else type(hypermodel).__name__
         for name, good, expected in (
             ("name", isinstance(self.name, str) and re.fullmatch(r"\w[\w.-]*", self.name), "the name of a folder"),
+            ("name", self.name != QUICK_FOLDER, f"another: results/{QUICK_FOLDER} is the folder of --quick"),
+            ("name", not SET_ASIDE.search(str(self.name)), "another: so are folders called that were set aside"),
             ("task", self.task in tuple(TASKS), f"one of {', '.join(map(repr, TASKS))}"),
             (
                 "hypermodel",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Mapping
@@ -66,6 +67,13 @@ def print_summary(folder: Path, console: Console, top: int = 10) -> None:
             console.print()
             print_finalists(searched, console)
     _print_failed(failed, console)
+
+
+def summary(folder: Path) -> str:
+    """What :func:`print_summary` prints, as ``summary.txt`` has it."""
+    text = io.StringIO()
+    print_summary(folder, Console(file=text, width=120))
+    return text.getvalue()
 
 
 def print_project(search: results.Search, console: Console) -> None:
