@@ -207,13 +207,16 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         write = oracle.write_project if isinstance(oracle, SeededOracle) else oracle.save
         self.save()  # what is killed from here on is found
         total = self._planned() if verbose else None
+        before = len(oracle.end_order)
         with contextlib.ExitStack() as stack:
             stack.enter_context(holding(oracle))
             progress = (
                 None
                 if total is None
                 else stack.enter_context(
-                    Progress(Console(soft_wrap=True, highlight=False, force_jupyter=False), "trials", total)
+                    Progress(
+                        Console(soft_wrap=True, highlight=False, force_jupyter=False), "trials", total, before=before
+                    )
                 )
             )
             study.run(oracle, workers, job=job, tell=tell, tell_again=tell_again, write=write, ask=ask, go_on=go_on)
@@ -340,8 +343,6 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
             self._say(f"{file}, in which {count} processes write at once.")
         if count and (replaced := settings.replaced()):
             self._say(f"{replaced} is replaced in this process, and not in the {count} where trials run.")
-        if isinstance(self.oracle, SeededOracle):
-            self.oracle.first_alone = self._may_declare_late()
         if count:
             from search.workers.local import LocalPool
 
@@ -528,36 +529,70 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         if not isinstance(oracle, SeededOracle):
             return {}
         oracle.build = None if self.hypermodel is None else declaring(self.hypermodel)
-        if self._fresh is None:
+        oracle.first_alone = self._may_declare_late()
+        fresh, self._fresh = self._fresh, None
+        if fresh is None:
             if not oracle.trials:
                 oracle.first = self._checked_first()
-                oracle.mark = _as_json({"seed": oracle.seed, "data": problem.data, "first": self._first})
+                oracle.mark = self._mark(problem)
             return {}
-        fresh, self._fresh = self._fresh, None
-        fresh.build = oracle.build
-        states = {int(state["trial_id"]): state for state in self._ended()}
+        fresh.build, fresh.first_alone, fresh.verbose = oracle.build, oracle.first_alone, oracle.verbose
+        states = dict(sorted((int(state["trial_id"]), state) for state in self._ended()))
         fresh.declared = {number: _declared(state) for number, state in states.items() if "declared" in state}
         marks = [state.get("search") or {} for state in states.values()]
         seeds = {mark.get("seed") for mark in marks}
         if fresh.seed_drawn and len(seeds) == 1 and isinstance(seed := next(iter(seeds)), int):
             fresh.reseed(seed)
-        fresh.verbose = oracle.verbose
         self.oracle = fresh
         self._populate_initial_space()
         fresh.first = self._checked_first()
-        fresh.mark = _as_json({"seed": fresh.seed, "data": problem.data, "first": self._first})
-        if any({**mark, "data": ""} != {**fresh.mark, "data": ""} for mark in marks) or not self._fits(states):
+        fresh.mark = self._mark(problem)
+        again = all(mark.get(name) == fresh.mark[name] for mark in marks for name in ("seed", "first"))
+        again = again and self._fits(states)
+        self._say_what_changed(marks, again)
+        if again:
+            return states
+        self.oracle = oracle
+        oracle.first, oracle.mark = fresh.first, fresh.mark
+        if oracle.allow_new_entries:
+            oracle.update_space(fresh.get_space())
+        return {}
+
+    def _mark(self, problem: Problem) -> dict[str, Any]:
+        """What the search is of, which each trial's file keeps."""
+        space = json.dumps(self.oracle.get_space().get_config()["space"], default=str)
+        mark = {"seed": self.oracle.seed, "first": self._first, "space": hashlib.sha256(space.encode()).hexdigest()}
+        mark |= {"objective": _objectives(self.oracle.objective), "fit": _arguments(problem)}
+        as_read: dict[str, Any] = json.loads(json.dumps(mark))
+        return as_read
+
+    def _say_what_changed(self, marks: list[dict[str, Any]], again: bool) -> None:
+        """Compares with the trial that ended last: a change is told once.
+
+        Args:
+            again: whether asking again gives the same trials.
+
+        Raises:
+            RequestError: the trials have another objective, and their scores would be ranked with the new ones.
+        """
+        now = self.oracle.mark
+        for mark in marks:
+            if mark.get("objective", now["objective"]) != now["objective"]:
+                raise RequestError(
+                    f"the trials in {self.project_dir} are scored by {_named(mark['objective'])}, and the objective is now "
+                    f"{_named(now['objective'])}; give the former, overwrite=True or another project_name"
+                )
+        before = marks[-1] if marks else {}
+        changed = [name for name in ("seed", "first", "space") if before.get(name, now[name]) != now[name]]
+        fitted = before.get("fit", now["fit"])
+        changed += [name for name in {**now["fit"], **fitted} if fitted.get(name) != now["fit"].get(name)]
+        if not again and "space" not in changed and all({**mark, "fit": 0} == {**now, "fit": 0} for mark in marks):
+            changed.insert(0, "space")
+        if changed:
             self._say(
-                "The space or the seed changed since this project's trials: they are kept, and the search goes on."
+                f"Changed since this project's trials: {', '.join(changed)}. They are kept, and the search goes on; "
+                "overwrite=True starts anew."
             )
-            self.oracle = oracle
-            oracle.mark = fresh.mark
-            if oracle.allow_new_entries:
-                oracle.update_space(fresh.get_space())
-            return {}
-        if any(mark["data"] != problem.data for mark in marks):
-            self._say("The data changed since this project's trials: they are kept; overwrite=True starts anew.")
-        return states
 
     def _ended(self) -> list[dict[str, Any]]:
         """The files of the trials that have ended and are whole; one that is not is set aside and its trial runs again."""
@@ -823,6 +858,23 @@ def _fingerprint(data: Any) -> str:
     return digest.hexdigest()
 
 
+def _arguments(problem: Problem) -> dict[str, str]:
+    """A digest of each argument of ``search`` that may decide a training; none of those that have ``fit``'s defaults."""
+    defaults = {name: one.default for name, one in inspect.signature(keras.Model.fit).parameters.items()}
+    names = [*list(defaults)[1:], *(f"argument {number}" for number in range(len(defaults), len(problem.args) + 1))]
+    given = {**dict(zip(names, problem.args, strict=False)), **problem.kwargs}
+    digests = {name: _fingerprint(value) for name, value in given.items() if name != "verbose"}
+    return {
+        name: digest
+        for name, digest in digests.items()
+        if name not in defaults or digest != _fingerprint(defaults[name])
+    }
+
+
+def _named(objectives: list[list[str]]) -> str:
+    return " and ".join(f"{name} ({direction})" for name, direction in objectives)
+
+
 def _configuration(trial: Any) -> str:
     return sentences.configuration(spaces.own_values(trial.hyperparameters.values))
 
@@ -844,7 +896,3 @@ def _file_for_all(problem: Problem) -> str:
         if isinstance(callback, kinds):
             return f"the callback {type(callback).__name__} writes one file"
     return ""
-
-
-def _as_json(value: Any) -> Any:
-    return json.loads(json.dumps(value))

@@ -271,12 +271,16 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]
         ]
         return [(rung, [values for values in configurations if values is not None]) for rung, configurations in drawn]
 
-    def _random_values(self) -> dict[str, Any] | None:
+    def _chosen(self) -> dict[str, Any] | None:
+        """The next configuration of ``first`` that was not tried; None where there is none."""
         while self.first:
             chosen = self._filled(self.first.pop(0))
             if not self._duplicate(chosen):
                 return chosen
-        values: dict[str, Any] | None = super()._random_values()
+        return None
+
+    def _random_values(self) -> dict[str, Any] | None:
+        values: dict[str, Any] | None = self._chosen() or super()._random_values()
         if values is None:
             untried = (values for values in self._every_configuration() if not self._duplicate(values))
             values = next(untried, None)

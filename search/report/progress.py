@@ -32,13 +32,16 @@ class Progress:
         total: how many are planned.
         forecast: seconds that what is left will take, as known when one has just been done; by default those to come
             take as long as those done here.
+        before: how many of them were done before.
     """
 
-    def __init__(self, console: Console, unit: str, total: int, forecast: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self, console: Console, unit: str, total: int, forecast: Callable[[], float] | None = None, before: int = 0
+    ) -> None:
         self._console, self._unit, self._total = console, unit, total
         self._live_line = draws_again(console)
         self._forecast = forecast or self._in_proportion
-        self._done, self._skipped, self._best = 0, 0, ""
+        self._done, self._skipped, self._best = before, before, ""
         self._started = self._told = time.monotonic()
         self._left: float | None = None
         self._live = Live(get_renderable=self._line, console=console, refresh_per_second=4, transient=True)
