@@ -34,7 +34,7 @@ from search.oracles.bayesian import BayesianOptimizationOracle
 from search.oracles.grid_search import GridSearchOracle
 from search.oracles.hyperband import HyperbandOracle
 from search.oracles.random_search import RandomSearchOracle
-from search.report import sentences
+from search.report import figures, sentences
 from search.report.progress import Progress
 from search.workers import modules, settings, threads
 from search.workers.base import Unpicklable, Workers, cores
@@ -160,6 +160,9 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
                 self.on_search_end()
             except OSError as error:
                 raise study.not_written(error, project) from None
+            except KeyboardInterrupt:
+                self._say("Interrupted; run the same again, it goes on from here.")
+                raise KeyboardInterrupt from None  # without the place in a library where it came
             finally:
                 workers.close()
                 self.save()
@@ -173,6 +176,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
     def _run(self, problem: Problem, workers: Workers, known: dict[int, dict[str, Any]]) -> None:
         began, begun = time.monotonic(), set()
         seed, oracle, verbose = int(self.oracle.seed), self.oracle, self.oracle.verbose
+        took: list[float] = []  # of every trial that ended here
 
         def ask(slot: str) -> Any:
             self.pre_create_trial()
@@ -187,6 +191,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         def tell(trial: Any, outcome: Outcome) -> None:
             self._tell(trial, outcome)
             self._clean_up(trial)
+            took.append(outcome.seconds)
             if progress is not None:
                 progress.advance(self._said(trial), self._best_line())
             elif verbose:
@@ -204,31 +209,58 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
             in_time = known or self._max_seconds is None or time.monotonic() - began < self._max_seconds
             return bool(in_time) and not self._stagnates()
 
+        def seconds_left() -> float:
+            trials = max(1.0, (total - len(oracle.end_order)) / workers.size) if total else 0.0
+            limit = math.inf if self._max_seconds is None else began + self._max_seconds - time.monotonic()
+            return min(trials * sum(took) / len(took), max(0.0, limit))
+
         write = oracle.write_project if isinstance(oracle, SeededOracle) else oracle.save
         self.save()  # what is killed from here on is found
         total = self._planned() if verbose else None
-        before = len(oracle.end_order)
         with contextlib.ExitStack() as stack:
             stack.enter_context(holding(oracle))
-            progress = (
-                None
-                if total is None
-                else stack.enter_context(
-                    Progress(
-                        Console(soft_wrap=True, highlight=False, force_jupyter=False), "trials", total, before=before
-                    )
-                )
+            progress = None
+            if total is not None:
+                console = Console(soft_wrap=True, highlight=False, force_jupyter=False)
+                before = len(oracle.end_order)
+                progress = stack.enter_context(Progress(console, "trials", total, seconds_left, before, each=True))
+            ahead = self._max_seconds is None and self._patience is None
+            study.run(
+                oracle,
+                workers,
+                job=job,
+                tell=tell,
+                tell_again=tell_again,
+                write=write,
+                ask=ask,
+                go_on=go_on,
+                ahead=ahead,
             )
-            study.run(oracle, workers, job=job, tell=tell, tell_again=tell_again, write=write, ask=ask, go_on=go_on)
-        done = len(oracle.end_order)
-        if total is None or done < total:
-            self._say_why_it_stopped(f"{done} of {total or 'any number of'} trials", time.monotonic() - began)
+        self._say_how_it_ended(len(took), total, time.monotonic() - began)
 
-    def _say_why_it_stopped(self, ended: str, seconds: float) -> None:
+    def _say_how_it_ended(self, ran: int, total: int | None, seconds: float) -> None:
+        oracle = self.oracle
+        done = len(oracle.end_order)
+        why = "" if total is not None and done >= total else self._why_it_stopped(done, total, seconds)
+        failed = sum(oracle.trials[name].status != "COMPLETED" for name in oracle.end_order)
+        counted = f"{figures.plural(done - failed, 'trial')} completed, {failed} failed"
+        best = ""
+        if done > failed:
+            trial = oracle.get_best_trials()[0]
+            best = f"; best trial {trial.trial_id}: {oracle.objective.name} {trial.score:.5g} ({_configuration(trial)})"
+        nothing = "" if ran or why else "Nothing to run: "
+        self._say(f"{nothing}{counted}{best}; all in {self.project_dir}")
+        if why:
+            self._say(why)
+
+    def _why_it_stopped(self, done: int, total: int | None, seconds: float) -> str:
+        """What ended the search before its end; empty where nothing did."""
+        ended = f"{done} of {total or 'any number of'} trials"
         if self._stagnates():
-            self._say(f"Stopped, since the last {self._patience} trials brought no better score (patience): {ended}.")
-        elif self._max_seconds is not None and seconds >= self._max_seconds:
-            self._say(f"Stopped after {self._max_seconds:g} s (max_seconds): {ended}; run again, it goes on.")
+            return f"Stopped, since the last {self._patience} trials brought no better score (patience): {ended}."
+        if self._max_seconds is not None and seconds >= self._max_seconds:
+            return f"Stopped after {self._max_seconds:g} s (max_seconds): {ended}; run again, it goes on."
+        return ""
 
     def _planned(self) -> int | None:
         """How many trials the search will have, where that is known before it ends."""

@@ -1,10 +1,19 @@
 """What a search tells: what changed since it was last run, each trial that ends, how it ended, and why it is refused."""
 
+import copy
+import dataclasses
+import io
+from concurrent.futures import Future, wait
+
 import keras
 import pytest
+from rich.console import Console
 
 import search
 from search.errors import RequestError
+from search.report.progress import Progress
+from search.workers.in_process import InProcess
+from search.workers.trial import Outcome
 from tests.test_tuner import FIT, X, build, searched, tuner
 
 HEARD = {**FIT, "verbose": 2}
@@ -87,3 +96,108 @@ def test_another_objective_is_refused(tmp_path, objective):
     with pytest.raises(RequestError, match=r"scored by val_loss \(min\), and the objective is now (loss|val_loss) "):
         searched(tmp_path, objective=objective, max_trials=2)
     searched(tmp_path, objective=objective, max_trials=2, overwrite=True)
+
+
+def test_on_a_terminal_every_trial_leaves_its_line_and_the_search_says_how_it_ended(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal, for rich
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def failing(hp):
+        if hp.values.get("units") == 4:
+            raise ValueError("four is too many")
+        return build(hp)
+
+    one = tuner(tmp_path, hypermodel=failing, max_trials=3, first=[{"units": 8}, {"units": 4}, {"units": 6}])
+    one.search(**HEARD, epochs=1)
+    out = capsys.readouterr().out
+    assert "[1/3] trial 0: val_loss" in out
+    assert "[2/3] trial 1 failed: ValueError: four is too many; units = 4" in out
+    best = min(row["score"] for row in one.results if row["score"])
+    last = out.splitlines()[-1]
+    assert last.startswith("2 trials completed, 1 failed; best trial ")
+    assert f": val_loss {best:.5g} (units " in last
+    assert last.endswith(f"; all in {tmp_path / 'p'}")
+
+
+def test_a_finished_search_that_is_run_again_says_that_nothing_is_left(tmp_path, capsys):
+    searched(tmp_path, max_trials=1)
+    assert capsys.readouterr().out == ""
+    searched(tmp_path, max_trials=1, fit=HEARD)
+    assert "Nothing to run: 1 trial completed, 0 failed; best trial 0: val_loss" in capsys.readouterr().out
+
+
+class Queued:
+    """One trial at a time, and two that wait; the oldest ends when the search waits for one."""
+
+    size, ahead = 1, 2
+
+    def __init__(self):
+        self.jobs, self.most = [], 0
+
+    def close(self):
+        pass
+
+    def submit(self, job):
+        self.jobs.append((job, Future()))
+        self.most = max(self.most, len(self.jobs))
+        return self.jobs[-1][1]
+
+    def wait(self, futures, **how):
+        job, future = self.jobs.pop(0)
+        ended = copy.deepcopy(job.trial)
+        ended.metrics.update("val_loss", 0.5, step=0)
+        ended.best_step, ended.status = 0, "COMPLETED"
+        future.set_result(Outcome(True, trial=ended))
+        return wait(futures, **how)
+
+
+@pytest.mark.parametrize(("limit", "most"), [({}, 3), ({"max_seconds": 60}, 1), ({"patience": 9}, 1)])
+def test_under_a_limit_no_trial_waits_that_would_begin_after_it(tmp_path, monkeypatch, limit, most):
+    queued = Queued()
+    monkeypatch.setattr(search.RandomSearch, "_start_workers", lambda *_: queued)
+    monkeypatch.setattr("search.study.wait", queued.wait)
+    one = searched(tmp_path, max_trials=4, **limit)
+    assert [row["status"] for row in one.results] == ["COMPLETED"] * 4
+    assert queued.most == most
+
+
+def test_the_time_left_counts_what_trials_took_and_the_limit(tmp_path, monkeypatch, capsys):
+    class Took(InProcess):
+        def submit(self, job):
+            future = Future()
+            future.set_result(dataclasses.replace(super().submit(job).result(), seconds=50.0))
+            return future
+
+    monkeypatch.setattr("search.tuner.InProcess", Took)
+    searched(tmp_path / "a", fit=HEARD, max_trials=3)
+    searched(tmp_path / "b", fit=HEARD, max_trials=3, max_seconds=80)
+    said = [line.rpartition("; about ")[2] for line in capsys.readouterr().out.splitlines() if line.startswith("[1/3]")]
+    assert said[0] == "1 min 40 s left"
+    assert "1 min 00 s left" < said[1] <= "1 min 20 s left"
+
+
+def test_a_narrow_terminal_has_no_bar_but_the_best():
+    shown = {}
+    for width in (50, 100):
+        console = Console(file=io.StringIO(), force_terminal=True, width=width)
+        progress = Progress(console, "trials", 30)
+        progress.advance("", "Best so far: 0.12345, units 8")
+        console.print(progress._line())
+        shown[width] = console.file.getvalue()
+    assert ["━" in shown[width] for width in (50, 100)] == [False, True]
+    assert all("Best so far: 0" in line for line in shown.values())
+
+
+@pytest.mark.parametrize("verbose", [0, 2])
+def test_ctrl_c_says_how_to_go_on_and_hides_where_it_came(tmp_path, capsys, verbose):
+    def interrupted(hp):
+        raise KeyboardInterrupt
+
+    one = tuner(tmp_path, max_trials=2)
+    one.hypermodel.build = interrupted
+    with pytest.raises(KeyboardInterrupt) as caught:
+        one.search(**{**FIT, "verbose": verbose}, epochs=1)
+    assert [entry.name for entry in caught.traceback][1:] == ["search"]
+    assert caught.value.__suppress_context__
+    last = "Interrupted; run the same again, it goes on from here."
+    assert capsys.readouterr().out.splitlines()[-1:] == [last] * bool(verbose)
