@@ -27,7 +27,7 @@ from keras_tuner.errors import FailedTrialError, FatalError, FatalRuntimeError, 
 from rich.console import Console
 
 from search import files, study, training
-from search.errors import RequestError
+from search.errors import RequestError, WorkError, ending
 from search.oracles import space as spaces
 from search.oracles.base import ENDED, SeededOracle, holding
 from search.oracles.bayesian import BayesianOptimizationOracle
@@ -98,6 +98,8 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
             )
         self._asked_workers, self._cluster, self._max_seconds = workers, cluster, max_seconds
         self._patience = patience
+        if isinstance(first, Mapping) or not all(isinstance(values, Mapping) for values in first or ()):
+            raise ValueError(f"first is {first!r}; expected a list of dictionaries, one a configuration")
         self._first = [dict(values) for values in first or ()]
         if self._first and issubclass(type(self), keras_tuner.GridSearch):
             raise ValueError(
@@ -337,9 +339,8 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         """The line of a trial that has ended."""
         values = _configuration(trial)
         if trial.status != "COMPLETED":
-            reason = (trial.message or "").strip().splitlines()[-1:] or [""]
             again = "; it is tried again" if trial.status == "INVALID" else ""
-            return f"trial {trial.trial_id} failed: {reason[0]}{again}; {values}"
+            return f"trial {trial.trial_id} failed: {ending(trial.message or '')}{again}; {values}"
         best = self.oracle.get_best_trials()[0]
         name = self.oracle.objective.name
         return f"trial {trial.trial_id}: {name} {trial.score:.5g}; best {best.score:.5g}; {values}"
@@ -359,7 +360,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         if self._cluster is not None:
             from search.workers.cluster import RayWorkers
 
-            cluster = RayWorkers(self._cluster, asked)
+            cluster = RayWorkers(self._cluster, asked, "cluster=")
             try:
                 cluster.begin(problem)
             except Unpicklable as error:
@@ -376,8 +377,11 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         if count and (replaced := settings.replaced()):
             self._say(f"{replaced} is replaced in this process, and not in the {count} where trials run.")
         if count:
+            from search.workers import limits
             from search.workers.local import LocalPool
 
+            count = min(count, self._planned() or count)  # no other would ever have a trial
+            limits.check(count)
             pool = LocalPool(count, project)
             try:
                 pool.begin(problem)
@@ -475,7 +479,23 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
                 self._records.append(record)
                 results.append(self._build_and_fit_model(trial, *args, callbacks=callbacks, **kwargs))
         best.write()
+        self._need_objective(results)
         return results
+
+    def _need_objective(self, results: list[Any]) -> None:
+        """Raises ``FailedTrialError``, where KerasTuner raises ``KeyError``, of trainings without the objective's metrics."""
+        wanted = [name for name, _ in _objectives(self.oracle.objective)]
+        for one in results:
+            metrics = list(one.history) if isinstance(one, keras.callbacks.History) else wanted
+            missing = [name for name in wanted if name not in metrics]
+            if missing:
+                validated = any(name.startswith("val_") for name in metrics)
+                data = missing[0].startswith("val_") and not validated
+                remedy = "give search() validation_data or validation_split" if data else "compile the model with it"
+                raise FailedTrialError(
+                    f"the objective {missing[0]} is not among the metrics ({', '.join(metrics)}); {remedy}, or take another "
+                    "objective"
+                )
 
     def _hooks(self, trial: Any) -> list[keras.callbacks.Callback]:
         """What calls this tuner's ``on_epoch_...`` and ``on_batch_...``, where they are not KerasTuner's, which do nothing."""
@@ -579,7 +599,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         self._populate_initial_space()
         fresh.first = self._checked_first()
         fresh.mark = self._mark(problem)
-        again = all(mark.get(name) == fresh.mark[name] for mark in marks for name in ("seed", "first"))
+        again = all(mark.get(name) == fresh.mark[name] for mark in marks for name in ("tuner", "seed", "first"))
         again = again and self._fits(states)
         self._say_what_changed(marks, again)
         if again:
@@ -593,7 +613,12 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
     def _mark(self, problem: Problem) -> dict[str, Any]:
         """What the search is of, which each trial's file keeps."""
         space = json.dumps(self.oracle.get_space().get_config()["space"], default=str)
-        mark = {"seed": self.oracle.seed, "first": self._first, "space": hashlib.sha256(space.encode()).hexdigest()}
+        mark = {
+            "tuner": type(self.oracle).__name__.removesuffix("Oracle"),
+            "seed": self.oracle.seed,
+            "first": self._first,
+            "space": hashlib.sha256(space.encode()).hexdigest(),
+        }
         mark |= {"objective": _objectives(self.oracle.objective), "fit": _arguments(problem)}
         as_read: dict[str, Any] = json.loads(json.dumps(mark))
         return as_read
@@ -605,17 +630,23 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
             again: whether asking again gives the same trials.
 
         Raises:
-            RequestError: the trials have another objective, and their scores would be ranked with the new ones.
+            RequestError: the trials have another objective, and their scores would be ranked with the new ones; or they are
+                of no grid search, whose order goes on from its own trials alone.
         """
         now = self.oracle.mark
         for mark in marks:
+            if now["tuner"] == "GridSearch" != mark.get("tuner", now["tuner"]):
+                raise RequestError(
+                    f"the trials in {self.project_dir} are of {mark['tuner']}, from which GridSearch cannot go on; give "
+                    "overwrite=True or another project_name"
+                )
             if mark.get("objective", now["objective"]) != now["objective"]:
                 raise RequestError(
                     f"the trials in {self.project_dir} are scored by {_named(mark['objective'])}, and the objective is now "
                     f"{_named(now['objective'])}; give the former, overwrite=True or another project_name"
                 )
         before = marks[-1] if marks else {}
-        changed = [name for name in ("seed", "first", "space") if before.get(name, now[name]) != now[name]]
+        changed = [name for name in ("tuner", "seed", "first", "space") if before.get(name, now[name]) != now[name]]
         fitted = before.get("fit", now["fit"])
         changed += [name for name in {**now["fit"], **fitted} if fitted.get(name) != now["fit"].get(name)]
         if not again and "space" not in changed and all({**mark, "fit": 0} == {**now, "fit": 0} for mark in marks):
@@ -703,7 +734,10 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         Raises:
             ImportError: pandas is not installed.
         """
-        import pandas  # type: ignore[import-untyped]
+        try:
+            import pandas  # type: ignore[import-untyped]
+        except ImportError:
+            raise ImportError("results_frame() needs pandas; install it with: pip install pandas") from None
 
         rows = []
         for row in self.results:
@@ -720,6 +754,8 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         """
         from search.report.page import write_search_report
 
+        if not self.oracle.trials:
+            raise WorkError(f"{self.project_dir} has no trial yet; call search() first")
         objective = self.oracle.objective
         return write_search_report(Path(self.project_dir), objective=objective.name, direction=objective.direction)
 

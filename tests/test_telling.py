@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import io
+import sys
 from concurrent.futures import Future, wait
 
 import keras
@@ -10,8 +11,9 @@ import pytest
 from rich.console import Console
 
 import search
-from search.errors import RequestError
+from search.errors import RequestError, WorkError, ending
 from search.report.progress import Progress
+from search.results import read_project
 from search.workers.in_process import InProcess
 from search.workers.trial import Outcome
 from tests.test_tuner import FIT, X, build, searched, tuner
@@ -113,7 +115,7 @@ def test_on_a_terminal_every_trial_leaves_its_line_and_the_search_says_how_it_en
     assert "[1/3] trial 0: val_loss" in out
     assert "[2/3] trial 1 failed: ValueError: four is too many; units = 4" in out
     best = min(row["score"] for row in one.results if row["score"])
-    last = out.splitlines()[-1]
+    last = out.rpartition("\x1b[2K")[2].strip()
     assert last.startswith("2 trials completed, 1 failed; best trial ")
     assert f": val_loss {best:.5g} (units " in last
     assert last.endswith(f"; all in {tmp_path / 'p'}")
@@ -201,3 +203,93 @@ def test_ctrl_c_says_how_to_go_on_and_hides_where_it_came(tmp_path, capsys, verb
     assert caught.value.__suppress_context__
     last = "Interrupted; run the same again, it goes on from here."
     assert capsys.readouterr().out.splitlines()[-1:] == [last] * bool(verbose)
+
+
+def narrow(hp):
+    hp.Int("units", 2, 8)
+    model = keras.Sequential([keras.Input((7,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    return model
+
+
+def diverging(hp):
+    model = build(hp)
+    model.compile(keras.optimizers.SGD(1e38), "mse")
+    return model
+
+
+WITHOUT = {"validation_data": None}
+
+
+@pytest.mark.filterwarnings("ignore:All-NaN")
+@pytest.mark.parametrize(
+    ("hypermodel", "fit", "objective", "said"),
+    [
+        (narrow, {}, "val_loss", "ValueError: Input 0 with name 'None' of layer"),
+        (diverging, {}, "val_loss", "the objective val_loss is nan in every epoch; units"),
+        (
+            build,
+            WITHOUT,
+            "val_loss",
+            "val_loss is not among the metrics (loss); give search() validation_data or valid",
+        ),
+        (
+            build,
+            {},
+            "val_accuracy",
+            "val_accuracy is not among the metrics (loss, val_loss); compile the model with it",
+        ),
+        (build, {}, ["val_loss", "val_mae"], "the objective val_mae is not among the metrics (loss, val_loss)"),
+    ],
+)
+def test_a_trial_that_failed_says_why(tmp_path, capsys, hypermodel, fit, objective, said):
+    if isinstance(objective, list):
+        objective = [search.Objective(name, "min") for name in objective]
+    searched(tmp_path, hypermodel=hypermodel, fit={**HEARD, **fit}, objective=objective, max_trials=1)
+    assert said.partition("; units")[0] in read_project(tmp_path / "p").trials[0].message
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("[1/1]")]
+    assert said in line
+
+
+def test_a_traceback_ends_with_its_error_and_not_with_the_last_line_of_its_message():
+    text = 'Traceback (most recent call last):\n  File "a.py", line 1, in b\n    c()\n    ~^^\n'
+    assert ending(f"{text}a.b.SomeError: one\n\n  * two=3\n") == "SomeError: one"
+    assert ending(f"{text}KeyboardInterrupt\n") == "KeyboardInterrupt"
+    assert ending(f"{text}keras_tuner.src.errors.FailedTrialError: too wide\n") == "too wide"
+    assert ending("it overran") == "it overran"
+    assert ending("") == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "said"),
+    [
+        ({"first": {"units": 4}}, ValueError, r"first is \{'units': 4\}; expected a list of dictionaries"),
+        ({"first": [3]}, ValueError, r"first is \[3\]; expected"),
+        ({"first": [{"units": 4.0}]}, ValueError, "4.0, which .*; expected 2 to 8 in steps of 2, a whole number"),
+        ({"first": [{"units": 5}]}, ValueError, "units is 5, which the space does not contain"),
+        ({"cluster": "nowhere", "workers": None}, RequestError, "cluster=nowhere: expected local, HOST:PORT"),
+        ({"workers": 100_000, "max_trials": 90_000}, RequestError, "90000 workers need .* use at most"),
+    ],
+)
+def test_wrong_values_are_refused_in_words(tmp_path, monkeypatch, arguments, error, said):
+    monkeypatch.setattr("resource.getrlimit", lambda _: (1000, 1000))
+    with pytest.raises(error, match=said):
+        searched(tmp_path, **arguments)
+
+
+def test_what_there_is_not_yet_or_not_at_all_is_said(tmp_path, monkeypatch):
+    one = tuner(tmp_path)
+    with pytest.raises(WorkError, match=r"has no trial yet; call search\(\) first"):
+        one.report()
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="pip install pandas"):
+        one.results_frame()
+
+
+def test_a_grid_search_goes_on_from_no_other_and_others_say_so(tmp_path, capsys):
+    searched(tmp_path, max_trials=2)
+    with pytest.raises(RequestError, match="are of RandomSearch, from which GridSearch cannot go on; give overwrite"):
+        searched(tmp_path, "GridSearch", max_trials=4)
+    searched(tmp_path, "GridSearch", max_trials=2, overwrite=True)
+    assert len(searched(tmp_path, fit=HEARD, max_trials=3).results) == 3
+    assert told(capsys) == "tuner"

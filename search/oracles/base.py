@@ -7,6 +7,8 @@ import copy
 import inspect
 import itertools
 import json
+import math
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,6 +173,14 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]
             super().end_trial(trial)
         finally:
             self._ending = None
+
+    def score_trial(self, trial: Any) -> None:
+        """See KerasTuner's, which gives no reason where it takes the score for a failure."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it asks for the best of epochs that may all be NaN
+            super().score_trial(trial)
+        if math.isnan(trial.score):
+            trial.message = f"the objective {self.objective.name} is nan in every epoch"
 
     def update_space(self, hyperparameters: Any) -> None:
         """See KerasTuner's."""
