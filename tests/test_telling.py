@@ -3,7 +3,9 @@
 import copy
 import dataclasses
 import io
+import linecache
 import sys
+import traceback
 from concurrent.futures import Future, wait
 
 import keras
@@ -14,8 +16,9 @@ import search
 from search.errors import RequestError, WorkError, ending
 from search.report.progress import Progress
 from search.results import read_project
+from search.workers import sending
 from search.workers.in_process import InProcess
-from search.workers.trial import Outcome
+from search.workers.trial import Outcome, Problem
 from tests.test_tuner import FIT, X, build, searched, tuner
 
 HEARD = {**FIT, "verbose": 2}
@@ -293,3 +296,17 @@ def test_a_grid_search_goes_on_from_no_other_and_others_say_so(tmp_path, capsys)
     searched(tmp_path, "GridSearch", max_trials=2, overwrite=True)
     assert len(searched(tmp_path, fit=HEARD, max_trials=3).results) == 3
     assert told(capsys) == "tuner"
+
+
+def test_the_traceback_of_a_function_that_was_sent_has_its_file_and_its_line(tmp_path):
+    file = tmp_path / "script.py"
+    file.write_text("def build(hp):\n    raise ValueError(hp)  # here\n")
+    module = {"__name__": "__main__"}
+    exec(compile(file.read_text(), file, "exec"), module)
+    sent = sending.pack(Problem("p", "d", hypermodel=module["build"]))
+    del linecache.cache[str(file)]
+    file.unlink()  # as of a notebook's cell
+    with pytest.raises(ValueError, match="3") as caught:
+        sending.unpack(sent).hypermodel(3)
+    said = "".join(traceback.format_exception(caught.value))
+    assert f'File "{file}", line 2, in build\n    raise ValueError(hp)  # here\n' in said
