@@ -1,5 +1,6 @@
 """What goes wrong, in one line a person can act on; the message says received, expected, remedy."""
 
+import itertools
 import re
 from typing import Any
 
@@ -14,9 +15,28 @@ class WorkError(Exception):
 
 def first_line(error: BaseException) -> str:
     """What ``error`` says, on one line; of Keras's two-part messages the part that holds the reason."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
-    lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
-    return lines[1] if lines[0].startswith("Exception encountered when calling") and len(lines) > 1 else lines[0]
+    return _reason(str(error)) or type(error).__name__
+
+
+def ending(text: str) -> str:
+    """What a traceback, or a message of one line, ends with: the error's type and what :func:`first_line` says of it."""
+    lines = text.strip().splitlines()
+    places = [number for number, line in enumerate(lines) if line.startswith('  File "')]
+    if not places:
+        return lines[-1] if lines else ""
+    rest = itertools.dropwhile(lambda line: line.startswith("    "), lines[places[-1] + 1 :])
+    said = "\n".join(rest).strip()
+    named = re.match(r"([\w.]*\.)?(\w+)(: |$)", said)
+    if named is None:
+        return _reason(said) or lines[-1]
+    reason = _reason(said[named.end() :])
+    return reason if reason and named[2] == "FailedTrialError" else f"{named[2]}{reason and ': '}{reason}"
+
+
+def _reason(text: str) -> str:
+    lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines() if line.strip()]
+    two = len(lines) > 1 and lines[0].startswith("Exception encountered when calling")
+    return lines[1] if two else lines[0] if lines else ""
 
 
 def __getattr__(name: str) -> Any:

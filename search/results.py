@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search import files
-from search.errors import WorkError
+from search.errors import WorkError, ending
 from search.oracles.space import own_values
 
 Floats = NDArray[np.float64]
@@ -869,7 +869,7 @@ def _project_trial(state: dict[str, Any], objective: str) -> Trial:
         best_epoch=0.0 if best is None else float(best) + 1 + (0 if steps == epochs else initial),
         metrics=metrics,
         seconds=_figure(state.get("seconds")),
-        message=str(state.get("message") or "").strip().rpartition("\n")[2],
+        message=ending(str(state.get("message") or "")),
     )
 
 

@@ -128,6 +128,7 @@ def run(
     write: Callable[[], None],
     ask: Callable[[str], Any] | None = None,
     go_on: Callable[[], bool] = lambda: True,
+    ahead: bool = True,
 ) -> None:
     """The loop of every search: asks, submits, collects, tells, until the oracle has no other trial.
 
@@ -139,6 +140,7 @@ def run(
         write: called now and then, to write what follows from the trials.
         ask: the trial for a name; by default the oracle's ``create_trial``.
         go_on: false once no other trial is to begin; those under way end.
+        ahead: whether trials may wait for a worker; such a one begins whatever ``go_on`` says by then.
 
     Raises:
         WorkError: no worker starts.
@@ -147,7 +149,8 @@ def run(
     ask = ask or oracle.create_trial
     dead: dict[str, DeadWorkers] = {}
     running: dict[Future[Outcome], Any] = {}
-    slots = [*dict.fromkeys([*oracle.ongoing_trials, *(f"worker{i}" for i in range(workers.size + workers.ahead))])]
+    at_a_time = workers.size + (workers.ahead if ahead else 0)
+    slots = [*dict.fromkeys([*oracle.ongoing_trials, *(f"worker{i}" for i in range(at_a_time))])]
     next_write = 0.0
     trial: Any = None
     while True:

@@ -27,14 +27,14 @@ from keras_tuner.errors import FailedTrialError, FatalError, FatalRuntimeError, 
 from rich.console import Console
 
 from search import files, study, training
-from search.errors import RequestError
+from search.errors import RequestError, WorkError, ending
 from search.oracles import space as spaces
 from search.oracles.base import ENDED, SeededOracle, holding
 from search.oracles.bayesian import BayesianOptimizationOracle
 from search.oracles.grid_search import GridSearchOracle
 from search.oracles.hyperband import HyperbandOracle
 from search.oracles.random_search import RandomSearchOracle
-from search.report import sentences
+from search.report import figures, sentences
 from search.report.progress import Progress
 from search.training import callbacks as hooks
 from search.workers import settings, threads, user_code
@@ -103,6 +103,8 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
             )
         self._asked_workers, self._cluster, self._max_seconds = workers, cluster, max_seconds
         self._patience = patience
+        if isinstance(first, Mapping) or not all(isinstance(values, Mapping) for values in first or ()):
+            raise ValueError(f"first is {first!r}; expected a list of dictionaries, one a configuration")
         self._first = [dict(values) for values in first or ()]
         if self._first and issubclass(type(self), keras_tuner.GridSearch):
             raise ValueError(
@@ -165,6 +167,9 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
                 self.on_search_end()
             except OSError as error:
                 raise study.not_written(error, project) from None
+            except KeyboardInterrupt:
+                self._say("Interrupted; run the same again, it goes on from here.")
+                raise KeyboardInterrupt from None  # without the place in a library where it came
             finally:
                 workers.close()
                 self.save()
@@ -179,6 +184,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
     def _run(self, problem: Problem, workers: Workers, known: dict[int, dict[str, Any]]) -> None:
         began, begun = time.monotonic(), set()
         seed, oracle, verbose = int(self.oracle.seed), self.oracle, self.oracle.verbose
+        took: list[float] = []  # of every trial that ended here
 
         def ask(slot: str) -> Any:
             self.pre_create_trial()
@@ -193,6 +199,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         def tell(trial: Any, outcome: Outcome) -> None:
             self._tell(trial, outcome)
             self._clean_up(trial)
+            took.append(outcome.seconds)
             if progress is not None:
                 progress.advance(self._said(trial), self._best_line())
             elif verbose:
@@ -210,28 +217,58 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
             in_time = known or self._max_seconds is None or time.monotonic() - began < self._max_seconds
             return bool(in_time) and not self._stagnates()
 
+        def seconds_left() -> float:
+            trials = max(1.0, (total - len(oracle.end_order)) / workers.size) if total else 0.0
+            limit = math.inf if self._max_seconds is None else began + self._max_seconds - time.monotonic()
+            return min(trials * sum(took) / len(took), max(0.0, limit))
+
         write = oracle.write_project if isinstance(oracle, SeededOracle) else oracle.save
         self.save()  # what is killed from here on is found
         total = self._planned() if verbose else None
         with contextlib.ExitStack() as stack:
             stack.enter_context(holding(oracle))
-            progress = (
-                None
-                if total is None
-                else stack.enter_context(
-                    Progress(Console(soft_wrap=True, highlight=False, force_jupyter=False), "trials", total)
-                )
+            progress = None
+            if total is not None:
+                console = Console(soft_wrap=True, highlight=False, force_jupyter=False)
+                before = len(oracle.end_order)
+                progress = stack.enter_context(Progress(console, "trials", total, seconds_left, before, each=True))
+            ahead = self._max_seconds is None and self._patience is None
+            study.run(
+                oracle,
+                workers,
+                job=job,
+                tell=tell,
+                tell_again=tell_again,
+                write=write,
+                ask=ask,
+                go_on=go_on,
+                ahead=ahead,
             )
-            study.run(oracle, workers, job=job, tell=tell, tell_again=tell_again, write=write, ask=ask, go_on=go_on)
-        done = len(oracle.end_order)
-        if total is None or done < total:
-            self._say_why_it_stopped(f"{done} of {total or 'any number of'} trials", time.monotonic() - began)
+        self._say_how_it_ended(len(took), total, time.monotonic() - began)
 
-    def _say_why_it_stopped(self, ended: str, seconds: float) -> None:
+    def _say_how_it_ended(self, ran: int, total: int | None, seconds: float) -> None:
+        oracle = self.oracle
+        done = len(oracle.end_order)
+        why = "" if total is not None and done >= total else self._why_it_stopped(done, total, seconds)
+        failed = sum(oracle.trials[name].status != "COMPLETED" for name in oracle.end_order)
+        counted = f"{figures.plural(done - failed, 'trial')} completed, {failed} failed"
+        best = ""
+        if done > failed:
+            trial = oracle.get_best_trials()[0]
+            best = f"; best trial {trial.trial_id}: {oracle.objective.name} {trial.score:.5g} ({_configuration(trial)})"
+        nothing = "" if ran or why else "Nothing to run: "
+        self._say(f"{nothing}{counted}{best}; all in {self.project_dir}")
+        if why:
+            self._say(why)
+
+    def _why_it_stopped(self, done: int, total: int | None, seconds: float) -> str:
+        """What ended the search before its end; empty where nothing did."""
+        ended = f"{done} of {total or 'any number of'} trials"
         if self._stagnates():
-            self._say(f"Stopped, since the last {self._patience} trials brought no better score (patience): {ended}.")
-        elif self._max_seconds is not None and seconds >= self._max_seconds:
-            self._say(f"Stopped after {self._max_seconds:g} s (max_seconds): {ended}; run again, it goes on.")
+            return f"Stopped, since the last {self._patience} trials brought no better score (patience): {ended}."
+        if self._max_seconds is not None and seconds >= self._max_seconds:
+            return f"Stopped after {self._max_seconds:g} s (max_seconds): {ended}; run again, it goes on."
+        return ""
 
     def _planned(self) -> int | None:
         """How many trials the search will have, where that is known before it ends."""
@@ -308,9 +345,8 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         """The line of a trial that has ended."""
         values = _configuration(trial)
         if trial.status != "COMPLETED":
-            reason = (trial.message or "").strip().splitlines()[-1:] or [""]
             again = "; it is tried again" if trial.status == "INVALID" else ""
-            return f"trial {trial.trial_id} failed: {reason[0]}{again}; {values}"
+            return f"trial {trial.trial_id} failed: {ending(trial.message or '')}{again}; {values}"
         best = self.oracle.get_best_trials()[0]
         name = self.oracle.objective.name
         return f"trial {trial.trial_id}: {name} {trial.score:.5g}; best {best.score:.5g}; {values}"
@@ -330,7 +366,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         if self._cluster is not None:
             from search.workers.cluster import RayWorkers
 
-            cluster = RayWorkers(self._cluster, asked)
+            cluster = RayWorkers(self._cluster, asked, "cluster=")
             try:
                 cluster.begin(problem)
             except Unpicklable as error:
@@ -346,11 +382,12 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
             self._say(f"{file}, in which {count} processes write at once.")
         if count and (replaced := settings.replaced()):
             self._say(f"{replaced} is replaced in this process, and not in the {count} where trials run.")
-        if isinstance(self.oracle, SeededOracle):
-            self.oracle.first_alone = self._may_declare_late()
         if count:
+            from search.workers import limits
             from search.workers.local import LocalPool
 
+            count = min(count, self._planned() or count)  # no other would ever have a trial
+            limits.check(count)
             pool = LocalPool(count, project)
             try:
                 pool.begin(problem)
@@ -444,7 +481,23 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
                 self._records.append(record)
                 results.append(self._build_and_fit_model(trial, *args, callbacks=callbacks, **kwargs))
         best.write()
+        self._need_objective(results)
         return results
+
+    def _need_objective(self, results: list[Any]) -> None:
+        """Raises ``FailedTrialError``, where KerasTuner raises ``KeyError``, of trainings without the objective's metrics."""
+        wanted = [name for name, _ in _objectives(self.oracle.objective)]
+        for one in results:
+            metrics = list(one.history) if isinstance(one, keras.callbacks.History) else wanted
+            missing = [name for name in wanted if name not in metrics]
+            if missing:
+                validated = any(name.startswith("val_") for name in metrics)
+                data = missing[0].startswith("val_") and not validated
+                remedy = "give search() validation_data or validation_split" if data else "compile the model with it"
+                raise FailedTrialError(
+                    f"the objective {missing[0]} is not among the metrics ({', '.join(metrics)}); {remedy}, or take another "
+                    "objective"
+                )
 
     def _hooks(self, trial: Any) -> list[keras.callbacks.Callback]:
         """What calls this tuner's ``on_epoch_...`` and ``on_batch_...``, where they are not KerasTuner's, which do nothing."""
@@ -530,36 +583,81 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         if not isinstance(oracle, SeededOracle):
             return {}
         oracle.build = None if self.hypermodel is None else declaring(self.hypermodel)
-        if self._fresh is None:
+        oracle.first_alone = self._may_declare_late()
+        fresh, self._fresh = self._fresh, None
+        if fresh is None:
             if not oracle.trials:
                 oracle.first = self._checked_first()
-                oracle.mark = _as_json({"seed": oracle.seed, "data": problem.data, "first": self._first})
+                oracle.mark = self._mark(problem)
             return {}
-        fresh, self._fresh = self._fresh, None
-        fresh.build = oracle.build
-        states = {int(state["trial_id"]): state for state in self._ended()}
+        fresh.build, fresh.first_alone, fresh.verbose = oracle.build, oracle.first_alone, oracle.verbose
+        states = dict(sorted((int(state["trial_id"]), state) for state in self._ended()))
         fresh.declared = {number: _declared(state) for number, state in states.items() if "declared" in state}
         marks = [state.get("search") or {} for state in states.values()]
         seeds = {mark.get("seed") for mark in marks}
         if fresh.seed_drawn and len(seeds) == 1 and isinstance(seed := next(iter(seeds)), int):
             fresh.reseed(seed)
-        fresh.verbose = oracle.verbose
         self.oracle = fresh
         self._populate_initial_space()
         fresh.first = self._checked_first()
-        fresh.mark = _as_json({"seed": fresh.seed, "data": problem.data, "first": self._first})
-        if any({**mark, "data": ""} != {**fresh.mark, "data": ""} for mark in marks) or not self._fits(states):
+        fresh.mark = self._mark(problem)
+        again = all(mark.get(name) == fresh.mark[name] for mark in marks for name in ("tuner", "seed", "first"))
+        again = again and self._fits(states)
+        self._say_what_changed(marks, again)
+        if again:
+            return states
+        self.oracle = oracle
+        oracle.first, oracle.mark = fresh.first, fresh.mark
+        if oracle.allow_new_entries:
+            oracle.update_space(fresh.get_space())
+        return {}
+
+    def _mark(self, problem: Problem) -> dict[str, Any]:
+        """What the search is of, which each trial's file keeps."""
+        space = json.dumps(self.oracle.get_space().get_config()["space"], default=str)
+        mark = {
+            "tuner": type(self.oracle).__name__.removesuffix("Oracle"),
+            "seed": self.oracle.seed,
+            "first": self._first,
+            "space": hashlib.sha256(space.encode()).hexdigest(),
+        }
+        mark |= {"objective": _objectives(self.oracle.objective), "fit": _arguments(problem)}
+        as_read: dict[str, Any] = json.loads(json.dumps(mark))
+        return as_read
+
+    def _say_what_changed(self, marks: list[dict[str, Any]], again: bool) -> None:
+        """Compares with the trial that ended last: a change is told once.
+
+        Args:
+            again: whether asking again gives the same trials.
+
+        Raises:
+            RequestError: the trials have another objective, and their scores would be ranked with the new ones; or they are
+                of no grid search, whose order goes on from its own trials alone.
+        """
+        now = self.oracle.mark
+        for mark in marks:
+            if now["tuner"] == "GridSearch" != mark.get("tuner", now["tuner"]):
+                raise RequestError(
+                    f"the trials in {self.project_dir} are of {mark['tuner']}, from which GridSearch cannot go on; give "
+                    "overwrite=True or another project_name"
+                )
+            if mark.get("objective", now["objective"]) != now["objective"]:
+                raise RequestError(
+                    f"the trials in {self.project_dir} are scored by {_named(mark['objective'])}, and the objective is now "
+                    f"{_named(now['objective'])}; give the former, overwrite=True or another project_name"
+                )
+        before = marks[-1] if marks else {}
+        changed = [name for name in ("tuner", "seed", "first", "space") if before.get(name, now[name]) != now[name]]
+        fitted = before.get("fit", now["fit"])
+        changed += [name for name in {**now["fit"], **fitted} if fitted.get(name) != now["fit"].get(name)]
+        if not again and "space" not in changed and all({**mark, "fit": 0} == {**now, "fit": 0} for mark in marks):
+            changed.insert(0, "space")
+        if changed:
             self._say(
-                "The space or the seed changed since this project's trials: they are kept, and the search goes on."
+                f"Changed since this project's trials: {', '.join(changed)}. They are kept, and the search goes on; "
+                "overwrite=True starts anew."
             )
-            self.oracle = oracle
-            oracle.mark = fresh.mark
-            if oracle.allow_new_entries:
-                oracle.update_space(fresh.get_space())
-            return {}
-        if any(mark["data"] != problem.data for mark in marks):
-            self._say("The data changed since this project's trials: they are kept; overwrite=True starts anew.")
-        return states
 
     def _ended(self) -> list[dict[str, Any]]:
         """The files of the trials that have ended and are whole; one that is not is set aside and its trial runs again."""
@@ -638,7 +736,10 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         Raises:
             ImportError: pandas is not installed.
         """
-        import pandas  # type: ignore[import-untyped]
+        try:
+            import pandas  # type: ignore[import-untyped]
+        except ImportError:
+            raise ImportError("results_frame() needs pandas; install it with: pip install pandas") from None
 
         rows = []
         for row in self.results:
@@ -655,6 +756,8 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         """
         from search.report.page import write_search_report
 
+        if not self.oracle.trials:
+            raise WorkError(f"{self.project_dir} has no trial yet; call search() first")
         objective = self.oracle.objective
         return write_search_report(Path(self.project_dir), objective=objective.name, direction=objective.direction)
 
@@ -829,6 +932,23 @@ def _fingerprint(data: Any) -> str:
     return digest.hexdigest()
 
 
+def _arguments(problem: Problem) -> dict[str, str]:
+    """A digest of each argument of ``search`` that may decide a training; none of those that have ``fit``'s defaults."""
+    defaults = {name: one.default for name, one in inspect.signature(keras.Model.fit).parameters.items()}
+    names = [*list(defaults)[1:], *(f"argument {number}" for number in range(len(defaults), len(problem.args) + 1))]
+    given = {**dict(zip(names, problem.args, strict=False)), **problem.kwargs}
+    digests = {name: _fingerprint(value) for name, value in given.items() if name != "verbose"}
+    return {
+        name: digest
+        for name, digest in digests.items()
+        if name not in defaults or digest != _fingerprint(defaults[name])
+    }
+
+
+def _named(objectives: list[list[str]]) -> str:
+    return " and ".join(f"{name} ({direction})" for name, direction in objectives)
+
+
 def _configuration(trial: Any) -> str:
     return sentences.configuration(spaces.own_values(trial.hyperparameters.values))
 
@@ -850,7 +970,3 @@ def _file_for_all(problem: Problem) -> str:
         if isinstance(callback, kinds):
             return f"the callback {type(callback).__name__} writes one file"
     return ""
-
-
-def _as_json(value: Any) -> Any:
-    return json.loads(json.dumps(value))

@@ -7,6 +7,8 @@ import copy
 import inspect
 import itertools
 import json
+import math
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,6 +175,14 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]
         finally:
             self._ending = None
 
+    def score_trial(self, trial: Any) -> None:
+        """See KerasTuner's, which gives no reason where it takes the score for a failure."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it asks for the best of epochs that may all be NaN
+            super().score_trial(trial)
+        if math.isnan(trial.score):
+            trial.message = f"the objective {self.objective.name} is nan in every epoch"
+
     def update_space(self, hyperparameters: Any) -> None:
         """See KerasTuner's."""
         known = self.hyperparameters
@@ -272,12 +282,16 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]
         ]
         return [(rung, [values for values in configurations if values is not None]) for rung, configurations in drawn]
 
-    def _random_values(self) -> dict[str, Any] | None:
+    def _chosen(self) -> dict[str, Any] | None:
+        """The next configuration of ``first`` that was not tried; None where there is none."""
         while self.first:
             chosen = self._filled(self.first.pop(0))
             if not self._duplicate(chosen):
                 return chosen
-        values: dict[str, Any] | None = super()._random_values()
+        return None
+
+    def _random_values(self) -> dict[str, Any] | None:
+        values: dict[str, Any] | None = self._chosen() or super()._random_values()
         if values is None:
             untried = (values for values in self._every_configuration() if not self._duplicate(values))
             values = next(untried, None)

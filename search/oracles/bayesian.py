@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras_tuner
 import numpy as np
 
@@ -20,3 +22,7 @@ class BayesianOptimizationOracle(SeededOracle, keras_tuner.oracles.BayesianOptim
         super().reseed(seed)
         self._random_state = np.random.RandomState(seed)
         self.gpr = self._make_gpr()
+
+    def _propose(self, trial_id: str) -> dict[str, Any]:
+        values = self._chosen()  # KerasTuner draws none after the initial points
+        return super()._propose(trial_id) if values is None else {"status": "RUNNING", "values": values}

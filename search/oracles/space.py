@@ -58,16 +58,27 @@ def misfit(space: Any, values: Mapping[str, Any]) -> str:
 
 def _domain(parameter: Any) -> str:
     config = parameter.get_config()
-    if "min_value" in config:
-        return f"{config['min_value']} to {config['max_value']}"
-    return " or ".join(map(str, parameter.values))
+    if "min_value" not in config:
+        return " or ".join(map(str, parameter.values))
+    step = f" in steps of {config['step']}" if _steps_evenly(config) else ""
+    whole = ", a whole number" if type(parameter).__name__ == "Int" else ""
+    return f"{config['min_value']} to {config['max_value']}{step}{whole}"
 
 
 def _admits(parameter: Any, value: Any) -> bool:
     config = parameter.get_config()
-    if "min_value" in config:
-        return isinstance(value, (int, float)) and config["min_value"] <= value <= config["max_value"]
-    return value in list(parameter.values)
+    if "min_value" not in config:
+        return value in list(parameter.values)
+    if not isinstance(value, (int, float)) or not config["min_value"] <= value <= config["max_value"]:
+        return False
+    if type(parameter).__name__ != "Int":
+        return True
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return whole and not (_steps_evenly(config) and (value - config["min_value"]) % config["step"])
+
+
+def _steps_evenly(config: Mapping[str, Any]) -> bool:
+    return config["sampling"] == "linear" and config["step"] not in (None, 1)
 
 
 def describe(parameter: Any) -> dict[str, Any]:

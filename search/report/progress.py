@@ -1,4 +1,4 @@
-"""What is seen while work goes on: one live line on a terminal, a plain line for each event where output is piped."""
+"""What is seen while work goes on: a live line on a terminal, and a line for each event, on a terminal where it is asked for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -15,6 +15,7 @@ from rich.text import Text
 from search.report import figures
 
 BAR_WIDTH = 20
+ROOM_BESIDE = 24  # columns for the best, without which there is no bar
 
 
 def draws_again(console: Console) -> bool:
@@ -32,13 +33,24 @@ class Progress:
         total: how many are planned.
         forecast: seconds that what is left will take, as known when one has just been done; by default those to come
             take as long as those done here.
+        before: how many of them were done before.
+        each: an event's line stays above the live line.
     """
 
-    def __init__(self, console: Console, unit: str, total: int, forecast: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self,
+        console: Console,
+        unit: str,
+        total: int,
+        forecast: Callable[[], float] | None = None,
+        before: int = 0,
+        each: bool = False,
+    ) -> None:
         self._console, self._unit, self._total = console, unit, total
         self._live_line = draws_again(console)
+        self._each = each or not self._live_line
         self._forecast = forecast or self._in_proportion
-        self._done, self._skipped, self._best = 0, 0, ""
+        self._done, self._skipped, self._best = before, before, ""
         self._started = self._told = time.monotonic()
         self._left: float | None = None
         self._live = Live(get_renderable=self._line, console=console, refresh_per_second=4, transient=True)
@@ -63,13 +75,13 @@ class Progress:
         self._done += 1
         self._left, self._told = self._forecast(), time.monotonic()
         self._best = best or self._best
-        if not self._live_line:
-            left = self.left()
+        if self._each:
+            left = "" if self._live_line else self.left()
             self._console.print(
                 f"[{self._done}/{self._total}] {event}" + (f"; {left} left" if left else ""),
                 markup=False,
                 highlight=False,
-                soft_wrap=True,
+                soft_wrap=not self._live_line,
             )
 
     def left(self) -> str:
@@ -85,10 +97,13 @@ class Progress:
     def _line(self) -> Table:
         counted = f"{self._done}/{self._total} {self._unit}"
         left = f"{self.left()} left" if self.left() else ""
+        columns: list[tuple[int, RenderableType]] = [(len(counted), counted), (len(left), left)]
+        if self._console.width > len(counted) + BAR_WIDTH + len(left) + ROOM_BESIDE:
+            bar = ProgressBar(total=self._total, completed=self._done, width=BAR_WIDTH)
+            columns.insert(1, (BAR_WIDTH, bar))
         line = Table.grid(padding=(0, 1), expand=True)
-        for width in (len(counted), BAR_WIDTH, len(left)):
+        for width, _ in columns:
             line.add_column(width=width, no_wrap=True)
         line.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
-        bar = ProgressBar(total=self._total, completed=self._done, width=BAR_WIDTH)
-        line.add_row(counted, bar, left, Text(self._best, style="dim"))
+        line.add_row(*(shown for _, shown in columns), Text(self._best, style="dim"))
         return line

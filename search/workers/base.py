@@ -106,7 +106,7 @@ def result(future: Future[Outcome], dead: DeadWorkers) -> Outcome | None:
             dead.starting += 1
             if dead.starting > MAX_STARTS:
                 raise WorkError(
-                    f"no worker can be started: {error}; try --workers 1, or 0 to see its own message"
+                    f"no worker can be started: {error}; try 1 worker, or 0 to see its own message"
                 ) from None
             return None
         dead.training += 1

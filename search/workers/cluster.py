@@ -44,23 +44,24 @@ class RayWorkers:
     function of that state, so nothing but time is lost.
     """
 
-    def __init__(self, address: str, size: int | None) -> None:
+    def __init__(self, address: str, size: int | None, asked: str = "--cluster ") -> None:
         """Connects.
 
         Args:
             address: ``local`` for an instance of this process's own, ``HOST:PORT`` from a machine of the cluster,
                 ``ray://HOST:PORT`` from outside.
             size: jobs at a time; None for as many as the cluster has CPUs.
+            asked: how the user asks for a cluster, before the address in what is said of it.
 
         Raises:
             RequestError: ray is not installed, or there is no such cluster.
         """
-        self._address = address
-        self._ray = ray = _connect(address, size)
+        self._called = f"{asked}{address or repr(address)}"
+        self._ray = ray = _connect(address, size, self._called)
         cpus = int(ray.cluster_resources().get("CPU", 0))
         if not cpus:
             ray.shutdown()
-            raise RequestError(f"--cluster {address} has no CPU; add a node with: ray start --address=HOST:PORT")
+            raise RequestError(f"{self._called} has no CPU; add a node with: ray start --address=HOST:PORT")
         self.size = size or cpus
         self.ahead = 0  # Ray chooses the worker
         self._train = ray.remote(num_cpus=1, max_retries=MAX_RETRIES)(_train)
@@ -124,15 +125,15 @@ class RayWorkers:
 
     def _lost(self, error: Exception) -> WorkError:
         return WorkError(
-            f"--cluster {self._address} was lost ({first_line(error)}); run the same command again: it goes on from here"
+            f"{self._called} was lost ({first_line(error)}); run the same command again: it goes on from here"
         )
 
 
-def _connect(address: str, size: int | None) -> Any:
+def _connect(address: str, size: int | None, called: str) -> Any:
     """The ``ray`` module, connected; what Ray would change in this process is put back."""
     local = address == "local"
     if not local and not re.fullmatch(r"(ray://)?[^\s/:]+:\d{1,5}", address):
-        raise RequestError(f"--cluster {address or repr(address)}: expected local, HOST:PORT or ray://HOST:PORT")
+        raise RequestError(f"{called}: expected local, HOST:PORT or ray://HOST:PORT")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anyone
     os.environ.setdefault("RAY_task_oom_retries", str(MAX_RETRIES))  # Ray's default is for ever
     if local:
@@ -140,7 +141,9 @@ def _connect(address: str, size: int | None) -> Any:
     try:
         import ray
     except ImportError:
-        raise RequestError('--cluster needs ray; install it with: pip install "keras-lab-search[cluster]"') from None
+        raise RequestError(
+            f'{called.removesuffix(address).rstrip(" =")} needs ray; install it with: pip install "keras-lab-search[cluster]"'
+        ) from None
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         if local:
@@ -151,7 +154,7 @@ def _connect(address: str, size: int | None) -> Any:
             ray.init(address, log_to_driver=False, logging_level="error")
     except Exception as error:  # Ray raises nearly anything
         raise RequestError(
-            f"--cluster {address} cannot be used ({first_line(error)}); start it with `ray start`, see docs/cluster.md"
+            f"{called} cannot be used ({first_line(error)}); start it with `ray start`, see docs/cluster.md"
         ) from None
     finally:
         for number, handler in handlers.items():

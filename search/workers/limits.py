@@ -25,8 +25,8 @@ def check(workers: int) -> None:
         if hard != unlimited and hard < needed:
             fit = max(0, (hard - FILES_BESIDE) // FILES_OF_A_WORKER)
             raise RequestError(
-                f"{workers} workers need {needed} open files and this shell allows {hard}; use --workers {fit}, or raise "
-                f"it with `ulimit -n {needed}`"
+                f"{workers} workers need {needed} open files and this shell allows {hard}; use at most {fit}, or raise "
+                f"that with `ulimit -n {needed}`"
             )
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
     if len(tempfile.gettempdir().encode()) > LONGEST_TEMPORARY:

@@ -160,12 +160,12 @@ class _Worker:
     """One process, seen from the driver's side of its pipe."""
 
     def __init__(self, context: multiprocessing.context.ForkServerContext, number: int) -> None:
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(theirs, number), daemon=True)
         try:
+            self._pipe, theirs = context.Pipe()
+            self._process = context.Process(target=_work, args=(theirs, number), daemon=True)
             with _script_left_alone():
                 self._process.start()
-        except (OSError, EOFError) as error:  # no memory for another process; the server was killed
+        except (OSError, EOFError) as error:  # no memory or file for another; the server was killed
             raise WorkerLost(f"a worker could not be started ({first_line(error)})", starting=True) from None
         theirs.close()
         self._ready = False

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import copyreg
 import io
+import linecache
 import pickle
 import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import cloudpickle
@@ -131,6 +133,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             if isinstance(values, np.ndarray) and not values.dtype.hasobject:
                 large = self._is_worth_a_file(values)
                 return (_mapped_tensor, (self._written(values),)) if large else (_tensor, (values,))
+        if isinstance(obj, CodeType):
+            _, parts = self.dispatch_table[CodeType](obj)
+            return _code, (parts, obj.co_filename, linecache.getlines(obj.co_filename))
         if "keras" in sys.modules:
             if _is_shared(obj):
                 name = getattr(obj, "name", "")
@@ -147,6 +152,13 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         path = self._folder / f"{len(list(self._folder.iterdir()))}.npy"
         np.save(path, array, allow_pickle=False)
         return str(path.resolve())
+
+
+def _code(parts: tuple[Any, ...], file: str, lines: list[str]) -> CodeType:
+    """The code of a function that goes by value, of its own file again, so that a traceback has the file and the line."""
+    if lines:  # which the worker may have no file for: a notebook's cell, another machine
+        linecache.cache.setdefault(file, (0, None, lines, file))
+    return CodeType(*parts).replace(co_filename=file)
 
 
 def _is_shared(obj: Any) -> bool:
