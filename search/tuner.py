@@ -324,7 +324,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         self.on_trial_end(trial)
 
     def _tell_again(self, trial: Any, state: dict[str, Any]) -> None:
-        before = keras_tuner.engine.trial.Trial.from_state(state)
+        before = _as_trial(state)
         trial.hyperparameters, trial.metrics = before.hyperparameters, before.metrics
         trial.status, trial.message = before.status, before.message
         if before.trial_id != trial.trial_id:  # ids have as many digits as max_trials, which grew
@@ -688,7 +688,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
                 if state is None:
                     oracle.ongoing_trials.pop("again")
                     continue
-                before = keras_tuner.engine.trial.Trial.from_state(state)
+                before = _as_trial(state)
                 asked = trial.hyperparameters.values
                 if {name: before.hyperparameters.values.get(name) for name in asked} != asked:
                     return False
@@ -957,9 +957,13 @@ def _objectives(objective: Any) -> list[tuple[str, str]]:
     return [(one.name, one.direction) for one in getattr(objective, "objectives", [objective])]
 
 
+def _as_trial(state: dict[str, Any]) -> Any:
+    return keras_tuner.engine.trial.Trial.from_state(copy.deepcopy(state))  # which puts its conditions into the state
+
+
 def _declared(state: dict[str, Any]) -> list[Any]:
     """What ``build`` declared for a trial that has ended, from the trial's file."""
-    space = keras_tuner.HyperParameters.from_config(state["hyperparameters"]).space
+    space = _as_trial(state).hyperparameters.space
     return [hp for hp in space if hp.name in state["declared"]]
 
 

@@ -140,30 +140,33 @@ class Halved(keras.callbacks.Callback):
 
 
 EDITED = {
-    "a default argument": (lambda hp, rate=1: rate, lambda hp, rate=2: rate),
-    "a keyword's default": (lambda hp, *, rate=1: rate, lambda hp, *, rate=2: rate),
-    "what a function closes over": (closing_over(1), closing_over(2)),
-    "what an object was made with": (WithRate(0.1), WithRate(0.2)),
-    "a bound method's object": (WithRate(0.1).build, WithRate(0.2).build),
-    "a class": (type("H", (), {"build": closing_over(1)}), type("H", (), {"build": closing_over(2)})),
-    "a decorated function": (decorated(lambda hp: 1), decorated(lambda hp: 2)),
-    "a partial": (functools.partial(max, 1), functools.partial(max, 2)),
-    "an optimizer": (keras.optimizers.SGD(0.1), keras.optimizers.SGD(0.2)),
-    "a loss": (keras.losses.Huber(0.1), keras.losses.Huber(0.2)),
-    "a layer": (keras.layers.Dense(1), keras.layers.Dense(2)),
-    "a metric": (keras.metrics.BinaryAccuracy(threshold=0.1), keras.metrics.BinaryAccuracy(threshold=0.2)),
-    "a callback": (keras.callbacks.ReduceLROnPlateau(factor=0.1), keras.callbacks.ReduceLROnPlateau(factor=0.9)),
-    "a nested value": ({"a": [1, {2}]}, {"a": [1, {3}]}),
-    "an array": (np.arange(3), np.arange(3)[::-1]),
-    "an object of a library": (np.random.default_rng(1), np.random.default_rng),
-    "what nobody can look at": (type("Shy", (), {"__array__": property(lambda self: 1 / 0)})(), None),
+    "a default argument": lambda: (lambda hp, rate=1: rate, lambda hp, rate=2: rate),
+    "a keyword's default": lambda: (lambda hp, *, rate=1: rate, lambda hp, *, rate=2: rate),
+    "what a function closes over": lambda: (closing_over(1), closing_over(2)),
+    "what an object was made with": lambda: (WithRate(0.1), WithRate(0.2)),
+    "a bound method's object": lambda: (WithRate(0.1).build, WithRate(0.2).build),
+    "a class": lambda: (type("H", (), {"build": closing_over(1)}), type("H", (), {"build": closing_over(2)})),
+    "a decorated function": lambda: (decorated(lambda hp: 1), decorated(lambda hp: 2)),
+    "a partial": lambda: (functools.partial(max, 1), functools.partial(max, 2)),
+    "an optimizer": lambda: (keras.optimizers.SGD(0.1), keras.optimizers.SGD(0.2)),
+    "a loss": lambda: (keras.losses.Huber(0.1), keras.losses.Huber(0.2)),
+    "a layer": lambda: (keras.layers.Dense(1), keras.layers.Dense(2)),
+    "a metric": lambda: (keras.metrics.BinaryAccuracy(threshold=0.1), keras.metrics.BinaryAccuracy(threshold=0.2)),
+    "a callback": lambda: (
+        keras.callbacks.ReduceLROnPlateau(factor=0.1),
+        keras.callbacks.ReduceLROnPlateau(factor=0.9),
+    ),
+    "a nested value": lambda: ({"a": [1, {2}]}, {"a": [1, {3}]}),
+    "an array": lambda: (np.arange(3), np.arange(3)[::-1]),
+    "an object of a library": lambda: (np.random.default_rng(1), np.random.default_rng),
+    "what nobody can look at": lambda: (type("Shy", (), {"__array__": property(lambda self: 1 / 0)})(), None),
 }
 
 
 @pytest.mark.parametrize("edit", EDITED)
 def test_an_edit_of_what_a_training_is_given_is_seen(edit):
     """A trial under way went on with the old loss, rate or callback, or with some of each."""
-    before, after = EDITED[edit]
+    before, after = EDITED[edit]()
     assert user_code.digest(before) != user_code.digest(after)
     assert (user_code.digest(before) == user_code.digest(before)) == (edit != "what nobody can look at")
 

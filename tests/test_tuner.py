@@ -571,7 +571,7 @@ def test_weights_that_a_model_is_given_after_its_best_epoch_lose_neither_the_tri
     assert best.evaluate(FIT["x"], FIT["y"], verbose=0) > 0
 
 
-def branching(hp):
+def growing(hp):
     kind = hp.Choice("kind", ["a", "b"])
     with hp.conditional_scope("kind", ["a"]):
         if kind == "a":
@@ -588,7 +588,7 @@ def test_a_grid_that_grows_has_kerastuner_s_combinations(tmp_path, workers):
     """Those before the trial that declares a hyper-parameter were tried again with each of its values."""
     values = []
     for kind, given in ((search.GridSearch, {"workers": workers}), (keras_tuner.GridSearch, {})):
-        one = kind(branching, "loss", directory=tmp_path / kind.__module__, **given)
+        one = kind(growing, "loss", directory=tmp_path / kind.__module__, **given)
         one.search(X, Y, verbose=0)
         values.append([one.oracle.trials[name].hyperparameters.values for name in sorted(one.oracle.trials)])
     assert values[0] == values[1]
@@ -611,3 +611,13 @@ class NamesAsTheLab(search.HyperModel):
 def test_a_hypermodel_of_the_library_trains_as_kerastuner_s_whatever_its_hyperparameters_are_called(tmp_path):
     one = searched(tmp_path, hypermodel=NamesAsTheLab(), max_trials=1)
     assert one.results[0]["metrics"]["steps"] == 2 * -(-len(FIT["x"]) // 32)
+
+
+def test_a_search_with_conditional_scopes_goes_on_when_it_is_run_again(tmp_path):
+    """What a scope depends on could be read from a trial's file once, and is read several times."""
+    fit = {"x": X, "y": Y, "verbose": 0}
+    searched(tmp_path / "part", "RandomSearch", growing, fit, objective="loss", max_trials=2)
+    more = searched(tmp_path / "part", "RandomSearch", growing, fit, objective="loss", max_trials=4)
+    whole = searched(tmp_path / "whole", "RandomSearch", growing, fit, objective="loss", max_trials=4)
+    assert [row["hyperparameters"] for row in more.results] == [row["hyperparameters"] for row in whole.results]
+    assert [row["score"] for row in more.results] == [row["score"] for row in whole.results]
