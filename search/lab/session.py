@@ -180,6 +180,9 @@ class Session:
             raise RequestError(
                 f"{where}: build asks hp for nothing; expected at least one hyper-parameter, as in hp.Choice(...)"
             )
+        wrong = spaces.indistinct(space)
+        if wrong:
+            raise RequestError(f"{where}: {wrong}")
         wrong = spaces.misfit(space, self.exercise.start)
         if wrong:
             raise RequestError(f"{where}: the starting model's {wrong}")
