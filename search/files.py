@@ -80,8 +80,9 @@ def spreadsheet_row(cells: Iterable[Any]) -> str:
     :func:`cell_text` takes it away again. Numbers, written as text too, stay as they are; None is empty.
     """
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow([_inert(cell) for cell in cells])
-    return text.getvalue()
+    end = "\r\n"  # so that a cell with either of them is quoted
+    csv.writer(text, lineterminator=end).writerow([_inert(cell) for cell in cells])
+    return text.getvalue().removesuffix(end)
 
 
 def cell_text(cell: str) -> str:

@@ -416,7 +416,7 @@ def test_a_file_that_holds_no_path_is_refused_by_name(tmp_path, damage):
     content = ablated(Told(scored), tmp_path / "single" / "ablation")
     content["path"] = content["path"][:2]
     damage(content)
-    path = fabricate(tmp_path, "single", steps="") / "ablation" / "ablation.json"
+    path = fabricate(tmp_path, "single", steps="search ablation") / "ablation" / "ablation.json"
     path.write_text(json.dumps(files.seal(content)))
     with pytest.raises(
         WorkError, match=r"ablation\.json: cannot be used .* run 'python search_single.py ablation' again"

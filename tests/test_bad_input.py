@@ -759,6 +759,8 @@ MODELS = [
     ("start outside a choice", NEURON, [("start={'batch_size': 128}", "start={'batch_size': 100}")], "batch_size is 100, which the space does not contain"),
     ("sweep unknown", NEURON, [("sweeps=('batch_size',)", "sweeps=('units',)")], "units"),
     ("making it raises", NEURON, [("def build", "def __init__(self): 1 / 0\n    def build")], "ZeroDivisionError"),
+    ("values that print alike", CHOICE + "hp.Choice('more', ['1', 'x'])\nwith hp.conditional_scope('batch_size', [128]):\n    hp.Choice('more', [1, 2])\n" + PLAIN + COMPILE, (), "more can be '1' and 1, which print alike"),
+    ("an empty text at times", CHOICE + "with hp.conditional_scope('batch_size', [128]):\n    hp.Choice('more', ['', 'x'])\n" + PLAIN + COMPILE, (), "more can be '' and is not always there"),
     ("start unknown", NEURON, [("start={'batch_size': 128}", "start={'batchsize': 128}")], "batchsize, which is not in the space"),
 ]  # fmt: skip
 TRAININGS = [

@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import textwrap
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -74,6 +76,7 @@ def a_dictionary_of_another(own, model, x, y, kwargs):
 def zeroed(own, model, x, y, kwargs):
     history = model.fit(x, y, **kwargs)
     model.set_weights([0 * weight for weight in model.get_weights()])
+    os.chdir("/")
     return history
 
 
@@ -92,7 +95,9 @@ def test_a_model_that_fit_trains_afterwards_stands_behind_no_row(tmp_path):
         assert "another model" in refused.message
 
 
-def test_the_network_is_kept_as_fit_left_it(tmp_path):
+def test_the_network_is_kept_as_fit_left_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tmp_path = Path(".")
     job, _ = trained(plain, tmp_path / "plain")
     assert not job.left.exists()
     for fit in (zeroed, by_hand):

@@ -33,7 +33,7 @@ def test_a_value_of_a_sweep_that_lost_a_training_has_no_mean_and_the_others_have
 
 def test_a_share_is_written_as_in_the_report():
     console = Console(file=io.StringIO(), width=200)
-    model = {"seeds": [0], "loss": 0.1, "test_accuracy": 0.991, "interval": (0.989, 0.993)}
+    model = {"seeds": [{"seed": 0}], "loss": 0.1, "test_accuracy": 0.991, "interval": (0.989, 0.993)}
     metrics = {"epochs": 3, "tuned": model, "start": model, "majority_accuracy": 0.9}
     metrics["difference"] = {"value": 0.0, "low": -0.01, "high": 0.01}
     print_metrics(SimpleNamespace(console=console, say=console.print), metrics)

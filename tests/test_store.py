@@ -136,3 +136,9 @@ def test_no_text_is_a_formula_in_a_spreadsheet_and_each_comes_back(tmp_path_fact
 def test_a_cell_of_no_column_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no column"):
         files.write_csv(tmp_path / "cells.csv", ["a"], [{"b": 1}])
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\rb", "a\r\nb"])
+def test_a_cell_of_several_lines_comes_back(tmp_path, text):
+    files.write_csv(tmp_path / "cells.csv", ["a", "b"], [{"a": text, "b": 1}])
+    assert results.read_rows(tmp_path / "cells.csv")[1] == [{"a": text, "b": "1"}]

@@ -414,6 +414,9 @@ def report(session: Session) -> None:
 
     made.unlink(missing_ok=True)
     session.say(f"The report is {reporting.write_report(folder)}")
+    left_out = results.read_exercise(folder).unrecorded
+    if left_out:
+        session.say(f"Note: no complete step is recorded that wrote {figures.listed(left_out)}; left out of it.")
     files.write_text(made, _report_made_of(session))
 
 

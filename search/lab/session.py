@@ -116,7 +116,7 @@ class Session:
             RequestError: they are not; figures of several would stand on one page.
         """
         run, exercise = self.run(), self.exercise
-        about = {"objective": exercise.objective, "direction": exercise.direction, "task": exercise.task}
+        about = {"objective": exercise.objective, "task": exercise.task}
         changed = {"exercise": provenance.changes(run["exercise"], about)} if run["steps"] else {}
         changed |= {
             name: provenance.changes(recorded["settings"], self.identity())
@@ -126,8 +126,8 @@ class Session:
         for name, changes in changed.items():
             if changes:
                 raise RequestError(
-                    f"{self.folder} holds results with other settings ({name}: {'; '.join(changes)}); go on with those, or use "
-                    "--fresh to set all of it aside"
+                    f"{self.folder} holds results with other settings ({name}: {'; '.join(changes)}); go on with those, or "
+                    f"`python {self.script.name} search --fresh` sets all of it aside"
                 )
 
     def start_workers(self) -> Workers:
@@ -180,6 +180,9 @@ class Session:
             raise RequestError(
                 f"{where}: build asks hp for nothing; expected at least one hyper-parameter, as in hp.Choice(...)"
             )
+        wrong = spaces.indistinct(space)
+        if wrong:
+            raise RequestError(f"{where}: {wrong}")
         wrong = spaces.misfit(space, self.exercise.start)
         if wrong:
             raise RequestError(f"{where}: the starting model's {wrong}")

@@ -56,6 +56,22 @@ def misfit(space: Any, values: Mapping[str, Any]) -> str:
     return ""
 
 
+def indistinct(space: Any) -> str:
+    """Which values a table, which holds them as texts, could not tell apart, in words; empty where it can all."""
+    printed: dict[tuple[str, str], Any] = {}
+    for parameter in space.space:
+        values = () if "min_value" in parameter.get_config() else parameter.values
+        for value in values:
+            other = printed.setdefault((parameter.name, str(value)), value)
+            if type(other) is not type(value):
+                return (
+                    f"{parameter.name} can be {other!r} and {value!r}, which print alike; expected values of one kind"
+                )
+        if "" in values and parameter.conditions:
+            return f"{parameter.name} can be '' and is not always there, which print alike; expected another text, as 'none'"
+    return ""
+
+
 def _domain(parameter: Any) -> str:
     config = parameter.get_config()
     if "min_value" not in config:

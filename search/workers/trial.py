@@ -207,15 +207,20 @@ def run(problem: Problem, job: Job, stopping: Callable[[], bool] = lambda: False
                     "callbacks": job.callbacks(),
                 },
             )
-            history = _history(plan, model, record, results)
-            if job.keep_best is not None:
-                _keep_as_left(plan, model, history, job.left)
+            following = plans.current()
+            last = None if following is None else following.model
         except (Stopped, KeyboardInterrupt):
             raise
         except BaseException as error:  # whatever the user's own code raises, sys.exit included
             if error is record.not_written:
                 raise
             return Outcome(False, record.history, record.parameters, time.monotonic() - started, (), said(error, at))
+    try:  # where the working directory is ours again
+        history = _history(plan, model, last, record, results)
+    except TypeError as error:
+        return Outcome(False, record.history, record.parameters, time.monotonic() - started, (), said(error, at))
+    if job.keep_best is not None:
+        _keep_as_left(plan, model, history, job.left)
     seconds, notes = time.monotonic() - started, "; ".join(record.notes)
     parameters = sum(math.prod(weight.shape) for weight in model.trainable_weights)
     return Outcome(True, history, parameters, seconds, tuple(record.epoch_seconds), notes, hp)
@@ -230,8 +235,14 @@ def said(error: BaseException, at: str) -> str:
     return f"{at}: {type(error).__name__}: {first_line(error)}"
 
 
-def _history(plan: training.TrainingPlan, model: Any, record: training.Record, results: Any) -> dict[str, list[float]]:
+def _history(
+    plan: training.TrainingPlan, model: Any, last: Any, record: training.Record, results: Any
+) -> dict[str, list[float]]:
     """The history of the model that ``build`` returned, whatever else ``fit`` has trained.
+
+    Args:
+        last: the model that was trained last, whose history is the record's.
+        results: what ``fit`` returned.
 
     Raises:
         TypeError: what ``fit`` returned is of another model, or is no dictionary where nothing was trained by ``model.fit``.
@@ -240,8 +251,7 @@ def _history(plan: training.TrainingPlan, model: Any, record: training.Record, r
         return _as_history(results)
     if getattr(results, "model", model) is not model:
         raise TypeError("it returned the History of another model; expected that of the model which build returned")
-    following = plans.current()
-    if following is not None and following.model is model:
+    if last is model:
         return record.history
     if not hasattr(results, "history") or not plan.state.exists():
         raise TypeError("it trained another model last; expected the History of the model which build returned")
