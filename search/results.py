@@ -154,8 +154,8 @@ class Search:
     """One search of any kind.
 
     Attributes:
-        space: the hyper-parameters, as ``run.json`` has them: name, values or min_value, max_value and sampling, conditions.
-        step: what is recorded of the run: tuner, max_epochs, factor, seconds, workers, complete; whatever is known.
+        space: the hyper-parameters, as ``run.json`` has them: name, values or min_value, max_value, step and sampling, conditions.
+        step: what is recorded of the run: tuner, max_epochs, factor, seconds, workers, complete, objectives where there are several; whatever is known.
         damaged: files that could not be read, a line each.
     """
 
@@ -741,7 +741,10 @@ def read_project(folder: Path, objective: str | None = None, direction: str | No
         top = (max if maximise else min)(completed, key=lambda trial: trial.metrics[objective])
         best = Best(top.trial_id, top.metrics[objective], top.epochs, int(top.best_epoch), top.hyperparameters)
     space = {hp["name"]: hp for state in states for hp in map(_described, state["hyperparameters"].get("space", []))}
-    return Search(folder, folder.resolve().name, objective, maximise, trials, best, list(space.values()), {}, damaged)
+    marks = [state.get("search") or {} for state in states]
+    several = next((mark["objective"] for mark in marks if len(mark.get("objective") or ()) > 1), None)
+    step = {} if several is None else {"objectives": several}
+    return Search(folder, folder.resolve().name, objective, maximise, trials, best, list(space.values()), step, damaged)
 
 
 def _project_trial(state: dict[str, Any], objective: str) -> Trial:
@@ -809,5 +812,5 @@ def _described(hp: dict[str, Any]) -> dict[str, Any]:
         f"{entry['config']['name']} is {' or '.join(map(str, entry['config']['values']))}"
         for entry in config.get("conditions", [])
     ]
-    limits = {key: config.get(key) for key in ("min_value", "max_value", "sampling")}
+    limits = {key: config.get(key) for key in ("min_value", "max_value", "step", "sampling")}
     return {"name": str(config["name"]), "values": values, **limits, "conditions": ", ".join(conditions)}

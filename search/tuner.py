@@ -763,15 +763,17 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         """What Jupyter shows: the trials, best first."""
         import html
 
-        trials = self.oracle.get_best_trials(len(self.oracle.trials))
-        cells = [["trial", "status", self.oracle.objective.name, "values"]]
-        for trial in trials:
-            values = spaces.own_values(trial.hyperparameters.values)
-            score = "" if trial.score is None else f"{trial.score:.5g}"
-            said = ", ".join(f"{name} {value}" for name, value in values.items())
-            cells.append([trial.trial_id, trial.status, score, said])
-        rows = ("".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) for row in cells)
-        return f"<table>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
+        rows = {row["trial_id"]: row for row in self.results}
+        cells = []
+        for trial in self.oracle.get_best_trials(len(rows)):
+            epochs = max((len(curve) for one in rows[trial.trial_id]["history"] for curve in one.values()), default="")
+            cells.append([trial.trial_id, trial.status, f"{trial.score:.5g}", epochs, _configuration(trial)])
+        head = "".join(
+            f"<th>{html.escape(name)}</th>"
+            for name in ("trial", "status", self.oracle.objective.name, "epochs", "configuration")
+        )
+        body = ("".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) for row in cells)
+        return f"<table><tr>{head}</tr>{''.join(f'<tr>{row}</tr>' for row in body)}</table>"
 
 
 class Tuner(_Searching):

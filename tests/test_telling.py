@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import io
 import linecache
+import re
 import sys
 import traceback
 from concurrent.futures import Future, wait
@@ -310,3 +311,21 @@ def test_the_traceback_of_a_function_that_was_sent_has_its_file_and_its_line(tmp
         sending.unpack(sent).hypermodel(3)
     said = "".join(traceback.format_exception(caught.value))
     assert f'File "{file}", line 2, in build\n    raise ValueError(hp)  # here\n' in said
+
+
+def test_a_notebook_s_table_and_the_page_name_what_was_searched(tmp_path):
+    objectives = [search.Objective("val_loss", "min"), search.Objective("val_mae", "max")]
+
+    def two(hp):
+        model = build(hp)
+        model.compile("sgd", "mse", metrics=["mae"])
+        return model
+
+    one = searched(tmp_path, hypermodel=two, objective=objectives, max_trials=2)
+    table = one._repr_html_()
+    assert "<th>epochs</th><th>configuration</th>" in table
+    assert table.count("<td>2</td><td>units = ") == 2
+    assert all(len(value) < 9 for value in re.findall(r"rate = ([^<]*)", table))
+    page = one.report().read_text(encoding="utf-8")
+    assert "smallest multi objective (validation loss - validation mae)" in page
+    assert "2 to 8, in steps of 2" in page
