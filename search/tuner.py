@@ -46,6 +46,7 @@ if keras.backend.backend() == "tensorflow":
     threads.share_gpus()
 
 HOOKS = ("on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_end")
+ASKED_BY = ("tuner", "seed", "first")  # of a mark: with another, other trials are asked for
 STEPS = ("fit", "evaluate", "train_step", "test_step", "make_train_function", "make_test_function")
 NOT_THE_USERS = ("builtins", "numpy", "tensorflow", "keras", "pandas", "scipy")  # where the classes of plain data are
 OWN = (  # methods whose override is the user's code, which may keep something in Python from one trial to the next
@@ -178,7 +179,8 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
     def _run(self, problem: Problem, workers: Workers, known: dict[int, dict[str, Any]]) -> None:
         began, begun = time.monotonic(), set()
         seed, oracle, verbose = int(self.oracle.seed), self.oracle, self.oracle.verbose
-        took: list[float] = []  # of every trial that ended here
+        ended: list[bool] = []  # of every trial that ended here, whether it completed
+        took: list[float] = []  # of those that did
 
         def ask(slot: str) -> Any:
             self.pre_create_trial()
@@ -193,7 +195,8 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         def tell(trial: Any, outcome: Outcome) -> None:
             self._tell(trial, outcome)
             self._clean_up(trial)
-            took.append(outcome.seconds)
+            ended.append(outcome.completed)
+            took.extend([outcome.seconds] * outcome.completed)
             if progress is not None:
                 progress.advance(self._said(trial), self._best_line())
             elif verbose:
@@ -211,7 +214,9 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
             in_time = known or self._max_seconds is None or time.monotonic() - began < self._max_seconds
             return bool(in_time) and not self._stagnates()
 
-        def seconds_left() -> float:
+        def seconds_left() -> float | None:
+            if not took:
+                return None
             trials = max(1.0, (total - len(oracle.end_order)) / workers.size) if total else 0.0
             limit = math.inf if self._max_seconds is None else began + self._max_seconds - time.monotonic()
             return min(trials * sum(took) / len(took), max(0.0, limit))
@@ -238,7 +243,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
                 go_on=go_on,
                 ahead=ahead,
             )
-        self._say_how_it_ended(len(took), total, time.monotonic() - began)
+        self._say_how_it_ended(len(ended), total, time.monotonic() - began)
 
     def _say_how_it_ended(self, ran: int, total: int | None, seconds: float) -> None:
         oracle = self.oracle
@@ -599,7 +604,9 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         self._populate_initial_space()
         fresh.first = self._checked_first()
         fresh.mark = self._mark(problem)
-        again = all(mark.get(name) == fresh.mark[name] for mark in marks for name in ("tuner", "seed", "first"))
+        again = all(
+            mark.get(name, now) == now for mark in marks for name, now in fresh.mark.items() if name in ASKED_BY
+        )
         again = again and self._fits(states)
         self._say_what_changed(marks, again)
         if again:
@@ -630,32 +637,35 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
             again: whether asking again gives the same trials.
 
         Raises:
-            RequestError: the trials have another objective, and their scores would be ranked with the new ones; or they are
-                of no grid search, whose order goes on from its own trials alone.
+            RequestError: a grid search has to go on from the trials of another.
         """
-        now = self.oracle.mark
-        for mark in marks:
-            if now["tuner"] == "GridSearch" != mark.get("tuner", now["tuner"]):
-                raise RequestError(
-                    f"the trials in {self.project_dir} are of {mark['tuner']}, from which GridSearch cannot go on; give "
-                    "overwrite=True or another project_name"
-                )
-            if mark.get("objective", now["objective"]) != now["objective"]:
-                raise RequestError(
-                    f"the trials in {self.project_dir} are scored by {_named(mark['objective'])}, and the objective is now "
-                    f"{_named(now['objective'])}; give the former, overwrite=True or another project_name"
-                )
-        before = marks[-1] if marks else {}
+        now, before = self.oracle.mark, marks[-1] if marks else {}
         changed = [name for name in ("tuner", "seed", "first", "space") if before.get(name, now[name]) != now[name]]
         fitted = before.get("fit", now["fit"])
         changed += [name for name in {**now["fit"], **fitted} if fitted.get(name) != now["fit"].get(name)]
         if not again and "space" not in changed and all({**mark, "fit": 0} == {**now, "fit": 0} for mark in marks):
             changed.insert(0, "space")
+        if marks and not again and isinstance(self.oracle, GridSearchOracle):
+            kind = f" (another {', '.join(changed)})" if changed else ""
+            raise RequestError(
+                f"the trials in {self.project_dir} are of another search{kind}, from which a grid search cannot go on; give "
+                "overwrite=True or another project_name"
+            )
         if changed:
             self._say(
                 f"Changed since this project's trials: {', '.join(changed)}. They are kept, and the search goes on; "
                 "overwrite=True starts anew."
             )
+
+    def _refuse_another_objective(self, marks: list[dict[str, Any]]) -> None:
+        """Raises ``RequestError`` where scores of another objective would be ranked with the new ones."""
+        now = self.oracle.mark["objective"]
+        for mark in marks:
+            if mark.get("objective", now) != now:
+                raise RequestError(
+                    f"the trials in {self.project_dir} are scored by {_named(mark['objective'])}, and the objective is now "
+                    f"{_named(now)}; give the former, overwrite=True or another project_name"
+                )
 
     def _ended(self) -> list[dict[str, Any]]:
         """The files of the trials that have ended and are whole; one that is not is set aside and its trial runs again."""
@@ -663,12 +673,13 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         for path in sorted(Path(self.project_dir).glob("trial_*/trial.json")):
             try:
                 state = json.loads(path.read_text(encoding="utf-8"))
-                whole = files.is_sealed(state)
+                ended = state.get("status") in ENDED
+                whole = "sha256" not in state or files.is_sealed(state)  # KerasTuner seals none
             except (ValueError, TypeError, AttributeError):
-                state, whole = {}, False
-            if whole:
+                ended, whole = True, False
+            if ended and whole:
                 found.append(state)
-            elif state.get("status") in ENDED or not state:
+            elif ended:
                 self._say(f"{path} is damaged; kept as {files.set_aside(path)}, and its trial runs again.")
         return found
 
