@@ -593,6 +593,14 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
                 oracle.first = self._checked_first()
                 oracle.mark = self._mark(problem)
             return {}
+        try:
+            return self._going_on(problem, oracle, fresh)
+        except BaseException:
+            self.oracle, self._fresh = oracle, fresh  # as before the call, which may be made again
+            raise
+
+    def _going_on(self, problem: Problem, oracle: Any, fresh: Any) -> dict[int, dict[str, Any]]:
+        """What :meth:`_rewound` returns, where trials were reloaded into ``oracle``; ``fresh`` is as before that."""
         fresh.build, fresh.first_alone, fresh.verbose = oracle.build, oracle.first_alone, oracle.verbose
         states = dict(sorted((int(state["trial_id"]), state) for state in self._ended()))
         fresh.declared = {number: _declared(state) for number, state in states.items() if "declared" in state}
@@ -604,6 +612,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         self._populate_initial_space()
         fresh.first = self._checked_first()
         fresh.mark = self._mark(problem)
+        self._refuse_another_objective(marks)
         again = all(
             mark.get(name, now) == now for mark in marks for name, now in fresh.mark.items() if name in ASKED_BY
         )
