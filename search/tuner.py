@@ -215,11 +215,10 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
             return bool(in_time) and not self._stagnates()
 
         def seconds_left() -> float | None:
-            if not took:
-                return None
-            trials = max(1.0, (total - len(oracle.end_order)) / workers.size) if total else 0.0
             limit = math.inf if self._max_seconds is None else began + self._max_seconds - time.monotonic()
-            return min(trials * sum(took) / len(took), max(0.0, limit))
+            if not took or not total or limit < 0:
+                return None
+            return min(limit, max(1.0, (total - len(oracle.end_order)) / workers.size) * sum(took) / len(took))
 
         write = oracle.write_project if isinstance(oracle, SeededOracle) else oracle.save
         self.save()  # what is killed from here on is found
