@@ -214,7 +214,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
             in_time = known or self._max_seconds is None or time.monotonic() - began < self._max_seconds
             return bool(in_time) and not self._stagnates()
 
-        def seconds_left() -> float | None:
+        def left() -> float | None:
             limit = math.inf if self._max_seconds is None else began + self._max_seconds - time.monotonic()
             if not took or not total or limit < 0:
                 return None
@@ -223,26 +223,20 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         write = oracle.write_project if isinstance(oracle, SeededOracle) else oracle.save
         self.save()  # what is killed from here on is found
         total = self._planned() if verbose else None
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(holding(oracle))
-            progress = None
-            if total is not None:
-                console = Console(soft_wrap=True, highlight=False, force_jupyter=False)
-                before = len(oracle.end_order)
-                progress = stack.enter_context(Progress(console, "trials", total, seconds_left, before, each=True))
-            ahead = self._max_seconds is None and self._patience is None
-            study.run(
-                oracle,
-                workers,
-                job=job,
-                tell=tell,
-                tell_again=tell_again,
-                write=write,
-                ask=ask,
-                go_on=go_on,
-                ahead=ahead,
-            )
+        ahead = self._max_seconds is None and self._patience is None
+        how: dict[str, Any] = {"job": job, "tell": tell, "tell_again": tell_again, "ask": ask, "go_on": go_on}
+        with holding(oracle), self._progress(total, left) as progress:
+            study.run(oracle, workers, write=write, ahead=ahead, **how)
         self._say_how_it_ended(len(ended), total, time.monotonic() - began)
+
+    def _progress(
+        self, total: int | None, left: Callable[[], float | None]
+    ) -> contextlib.AbstractContextManager[Progress | None]:
+        """What counts the trials on the screen; None where nobody knows how many there will be, or nobody looks."""
+        if total is None:
+            return contextlib.nullcontext()
+        console = Console(soft_wrap=True, highlight=False, force_jupyter=False)
+        return Progress(console, "trials", total, left, before=len(self.oracle.end_order), each=True)
 
     def _say_how_it_ended(self, ran: int, total: int | None, seconds: float) -> None:
         oracle = self.oracle
