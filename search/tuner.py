@@ -780,7 +780,9 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         cells = []
         for trial in self.oracle.get_best_trials(len(rows)):
             epochs = max((len(curve) for one in rows[trial.trial_id]["history"] for curve in one.values()), default="")
-            cells.append([trial.trial_id, trial.status, f"{trial.score:.5g}", epochs, _configuration(trial)])
+            values = rows[trial.trial_id]["hyperparameters"].items()
+            said = ", ".join(f"{name} = {figures.value(value)}" for name, value in values)
+            cells.append([trial.trial_id, trial.status, f"{trial.score:.5g}", epochs, said])
         head = "".join(
             f"<th>{html.escape(name)}</th>"
             for name in ("trial", "status", self.oracle.objective.name, "epochs", "configuration")
