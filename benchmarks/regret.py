@@ -30,7 +30,10 @@ from benchmarks.figures import ROOT, made_with
 
 BUDGET = 276  # epochs: four Hyperbands of R = 9
 TENTHS = np.arange(1, 11) / 10
-FINALISTS, FRESH = 4, 2  # and seeds of each that the search has not used
+FINALISTS, TRAININGS = (
+    4,
+    2,
+)  # and trainings of each, with the seed that the search has not used and with the one that it has
 CHANCE = 0.1  # the accuracy of a network that diverged
 EXERCISES = ("single", "hidden", "multiclass")
 ONE_WAY = (tables.R,)  # the milestones of a training that nothing pauses
@@ -351,7 +354,7 @@ def simulate(asked: tuple[str, str, str, int]) -> dict[str, list[float]]:
         ]
     if side.startswith("ours"):
         spent = np.cumsum([step[1] for step in log.steps])
-        left = TENTHS * BUDGET - FINALISTS * FRESH * tables.R
+        left = TENTHS * BUDGET - FINALISTS * TRAININGS * tables.R
         regrets["epochs, with finalists"] = [
             100 * (best - table.tested[with_finalists(log, int(np.sum(spent <= epochs)))]) if epochs > 0 else np.nan
             for epochs in left
@@ -365,14 +368,15 @@ def handed_over(log: Log, steps: int) -> int:
 
 
 def with_finalists(log: Log, steps: int) -> int:
-    """The best of the best few configurations after fresh trainings, by the lab's rule."""
+    """The best of the best few configurations by the lab's rule, after a training with each seed of the table."""
     from search.lab.finalists import winner
 
     ranked = sorted(log.steps[: max(1, steps)], key=lambda step: -step[3])
     finalists = list(dict.fromkeys(step[0] for step in ranked))[:FINALISTS]
     used = {step[0]: step[4] for step in ranked}
     scores = [
-        [log.rule(log.table.row(index, ONE_WAY, used[index] + 1 + k))[-1] for k in range(FRESH)] for index in finalists
+        [log.rule(log.table.row(index, ONE_WAY, used[index] + 1 + k))[-1] for k in range(TRAININGS)]
+        for index in finalists
     ]
     try:
         return finalists[winner(scores, [log.table.parameters[index] for index in finalists])[0]]
@@ -414,9 +418,16 @@ def main() -> None:
 def rows(exercise: str, side: str, of_side: dict[str, np.ndarray]) -> Iterator[str]:
     """A line for each unit: mean regret and half of its 95 % interval at a tenth, a half and the whole of the budget."""
     for unit, values in of_side.items():
-        error = 1.96 * values.std(axis=0, ddof=1) / np.sqrt(len(values))
+        error = half_of_interval(values)
         cells = [f"{values[:, i].mean():.3f} +- {error[i]:.3f}" for i in (0, 1, 4, 9)]
         yield f"| {exercise} | {side} | {unit} | {' | '.join(cells)} | {len(values)} |"
+
+
+def half_of_interval(values: np.ndarray) -> np.ndarray:
+    """Half of the 95 % interval of the means over searches (s, n), by Student's quantile: five searches are few."""
+    from scipy import stats
+
+    return np.asarray(stats.t.ppf(0.975, len(values) - 1) * values.std(axis=0, ddof=1) / np.sqrt(len(values)))
 
 
 def draw(found: dict[str, dict[str, dict[str, np.ndarray]]], path: Path) -> None:
@@ -428,7 +439,7 @@ def draw(found: dict[str, dict[str, dict[str, np.ndarray]]], path: Path) -> None
         for axis, unit in zip(column, ("epochs", "seconds"), strict=True):
             for side, values in sides.items():
                 mean = values[unit].mean(axis=0)
-                error = 1.96 * values[unit].std(axis=0, ddof=1) / np.sqrt(len(values[unit]))
+                error = half_of_interval(values[unit])
                 (line,) = axis.plot(100 * TENTHS, mean, label=side, linewidth=2.5 if side.startswith("ours") else 1.2)
                 axis.fill_between(100 * TENTHS, mean - error, mean + error, color=line.get_color(), alpha=0.12)
             axis.set_yscale("log")

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import socket
 import sys
 import tempfile
@@ -24,6 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.errors import RequestError, WorkError
+
+SET_ASIDE = re.compile(r"\.old-\d+$")  # ends the name of what :func:`set_aside` has renamed
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -146,6 +149,16 @@ def read_json(path: Path) -> Any:
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise WorkError(f"{path} cannot be read ({error}); expected JSON; set the folder aside with --fresh") from None
+
+
+def copy_tree(source: Path, target: Path, *left_out: str) -> None:
+    """Copies a folder without what is named by a pattern of ``left_out``, and without links: what they name is elsewhere."""
+    named = shutil.ignore_patterns(*left_out)
+
+    def ignored(folder: str, names: list[str]) -> set[str]:
+        return {*named(folder, names), *(name for name in names if os.path.islink(os.path.join(folder, name)))}
+
+    shutil.copytree(source, target, ignore=ignored)
 
 
 def set_aside(path: Path, names: Iterable[str] | None = None) -> Path | None:

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import math
+import re
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,13 +30,21 @@ UNREADABLE = (
     *(OverflowError, RecursionError),  # a whole number that is infinite; lists in lists in lists
 )
 TEST_READINGS = "test-readings.jsonl"
+WHOLE = re.compile(r"[+-]?[0-9]+")
+SWEEP = "sweep "  # begins the name of a sweep's step
+WRITTEN = {  # by these files the results of a step are known
+    "finalists": "finalists/finalists.json",
+    "retrain": "retrain/metrics.json",
+    "ablation": "ablation/ablation.json",
+}
 SETTING = "hp."  # begins the column of a hyper-parameter in trials.csv, whatever its name
 METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
 # Of each retrained seed. `loss_last_ten` is the median of the training loss over the last ten epochs: no spike is it.
-# `best_...` are those of the epoch with the best objective, by the validation images.
+# `best_...` are those of the epoch with the best objective, by the validation images. `epochs` were trained; `of_epoch` is
+# the one whose validation loss the network has that is tested, NaN where it is none's.
 SEED_METRICS = (
     *(*METRICS, "loss_last_ten", "best_epoch", "best_val_loss", "best_val_accuracy", "best_test_accuracy"),
-    *("test_loss", "test_accuracy", "seconds"),
+    *("test_loss", "test_accuracy", "seconds", "epochs", "of_epoch"),
 )
 SWEEP_METRICS = (*METRICS, "seconds_per_epoch")
 
@@ -136,11 +145,13 @@ class Ablation:
     Attributes:
         epochs: of each training.
         path: the starting model, and the configuration after each step.
+        images: how many the objective is of, 0 where it is not known.
     """
 
     objective: str
     epochs: int
     path: list[Ablated]
+    images: int = 0
 
     def changes(self, i: int) -> dict[str, tuple[Setting | None, Setting | None]]:
         """What step ``i``, from 1, changes: by name the value before and after, None where it has none. Its own name is first."""
@@ -180,7 +191,7 @@ class Method:
 
     Attributes:
         seeds: by measure of SEED_METRICS, a figure a seed (s,).
-        history: by metric, a row a seed (s, epochs).
+        history: by metric, a row a seed (s, epochs), of the epochs that all seeds have.
         outputs: the networks' outputs for the test images (s, n, k): k = 1 is the probability of the second class.
         handed_over: the seed whose network is saved.
         loss_function: what the loss is called, and its settings; empty where it was not recorded.
@@ -236,6 +247,7 @@ class Final:
     """metrics.json and the files beside it: both methods, trained to the end and tested.
 
     Attributes:
+        epochs: of the longest training; a ``fit`` of the exercise's own may end one before.
         labels: the test images' classes (n,).
     """
 
@@ -253,7 +265,13 @@ class Final:
 
 @dataclass(frozen=True)
 class Sweep:
-    """One sweep: `measures[name][i]` holds a figure a seed for `values[i]`."""
+    """One sweep: `measures[name][i]` holds a figure a seed for `values[i]`.
+
+    Attributes:
+        held: the values that all of its models had, empty where they were not recorded.
+        candidates: what was tried for `retuned`.
+        images: how many an accuracy is of, 0 where it is not known.
+    """
 
     name: str
     values: list[Setting]
@@ -263,11 +281,18 @@ class Sweep:
     retuned: str | None = None  # the hyper-parameter that was tuned for each value, if any
     chosen: dict[str, Setting] = field(default_factory=dict)  # what it was set to, by the value as text
     parameters: list[float] = field(default_factory=list)  # trainable weights of each value's model, NaN where unknown
+    held: dict[str, Setting] = field(default_factory=dict)  # the values of the others; empty if not recorded
+    candidates: list[Setting] = field(default_factory=list)
+    images: int = 0
 
 
 @dataclass(frozen=True)
 class Results:
-    """Everything one results folder says; parts whose step has not run are None or empty."""
+    """Everything one results folder says; parts whose step has not run are None or empty.
+
+    Attributes:
+        unrecorded: files of results that no complete step is recorded to have written, which are left out.
+    """
 
     folder: Path
     name: str
@@ -286,6 +311,8 @@ class Results:
     final: Final | None = None
     sweeps: list[Sweep] = field(default_factory=list)
     ablation: Ablation | None = None
+    test_readings: list[dict[str, Any]] = field(default_factory=list)
+    unrecorded: list[str] = field(default_factory=list)
 
     @property
     def search(self) -> Search:
@@ -294,11 +321,25 @@ class Results:
         space = list(step.get("space", []))
         return Search(self.folder, self.title, self.objective, self.maximise, self.trials, self.best, space, step)
 
+    def stale(self) -> dict[str, str]:
+        """The parts that are of another configuration than the best of today, each with the command of today's."""
+        if self.best is None:
+            return {}
+        best, found = self.best.hyperparameters, {}
+        if self.final is not None and self.final.methods["tuned"].hyperparameters != best:
+            found["retrain"] = self.command("retrain --read-test-again")  # the test images were read for the other
+        for sweep in self.sweeps:
+            if sweep.origin == "best" and sweep.held and sweep.held != best:
+                found[f"{SWEEP}{sweep.name}"] = self.command(f"{SWEEP}{shlex.quote(sweep.name)} --from best")
+        if self.ablation is not None and self.ablation.path[-1].hyperparameters != best:
+            found["ablation"] = self.command("ablation")
+        return found
+
     def command(self, step: str = "") -> str:
         """The shell command that runs `step` of this exercise into this folder."""
         words = ["python", f"search_{self.name}.py"]
         options: list[str] = []
-        for recorded in self.steps.values():
+        for recorded in sorted(self.steps.values(), key=lambda step: step is not self.steps.get("search")):
             parts = shlex.split(str(recorded.get("command", "")))
             script = next((i for i, part in enumerate(parts) if part.endswith(".py")), None)
             if script is None:
@@ -342,7 +383,7 @@ def read_record(folder: Path) -> Results:
     """
     with reading_record(folder, "the record of an exercise's steps"):
         run = _json(folder / "run.json")
-        if "sha256" in run and files.seal(run)["sha256"] != run["sha256"]:
+        if not files.is_sealed(run):
             raise ValueError("it was changed since its step wrote it")
         about = run["exercise"]
         for step in run["steps"].values():
@@ -363,7 +404,7 @@ def read_record(folder: Path) -> Results:
 
 
 def read_test_readings(folder: Path) -> list[dict[str, Any]]:
-    """Every reading of the test images, oldest first: when, why, of which search, with which settings and data.
+    """Every reading of the test images, oldest first: when, why, of which search, with which settings, data and code.
 
     Raises:
         WorkError: the file is damaged.
@@ -373,7 +414,7 @@ def read_test_readings(folder: Path) -> list[dict[str, Any]]:
         return []
     with reading(path, "a line of JSON for each reading of the test images", "put it back: it is written only once"):
         return [
-            {key: entry[key] for key in ("when", "why", "search", "settings", "data")}
+            {"code": None} | {key: entry[key] for key in ("when", "why", "search", "settings", "data")} | entry
             for entry in map(json.loads, path.read_text(encoding="utf-8").splitlines())
         ]
 
@@ -409,13 +450,19 @@ def read_search(folder: Path) -> Results:
             won = None if finalists is None else finalists.finalists[finalists.winner]
             if won is None or best.hyperparameters != won.hyperparameters or best.score != won.scores.mean():
                 raise ValueError(f"it holds {best.hyperparameters} with {best.score}, which is not the winner")
-    return replace(exercise, trials=trials, best=best, finalists=finalists)
+    return replace(exercise, trials=trials, best=best, finalists=finalists, unrecorded=_unrecorded(exercise))
 
 
 def read_exercise(folder: Path) -> Results:
     """Everything in `folder`, checked; see :func:`read_record`."""
     exercise = read_search(folder)
-    return replace(exercise, final=_final(exercise), sweeps=_sweeps(exercise), ablation=_ablation(exercise))
+    return replace(
+        exercise,
+        final=_final(exercise),
+        sweeps=_sweeps(exercise),
+        ablation=_ablation(exercise),
+        test_readings=read_test_readings(folder),
+    )
 
 
 @contextmanager
@@ -459,15 +506,40 @@ def _figure(entry: Any) -> float:
     return math.nan if entry is None or entry == "" else float(entry)
 
 
-def _setting(text: str) -> Setting:
+def _setting(text: str, known: list[dict[str, Any]]) -> Setting:
+    """The value that a table has as ``text``.
+
+    Args:
+        known: what the space has under its name, as :func:`search.oracles.space.describe` gives it; where there is none, as
+            for what ``fit`` declared, the text itself has to tell.
+    """
+    listed = [value for domain in known for value in domain.get("values") or ()]
+    found = _reads(text)
+    for value in listed:
+        if str(value) == text or (_is_number(value) and found == value):
+            return value  # type: ignore[no-any-return]
+    return text if any(isinstance(value, str) for value in listed) else found
+
+
+def _always_has_one(known: list[dict[str, Any]]) -> bool:
+    """Whether no trial is without a value of the hyper-parameter, so that an empty cell is the empty text."""
+    return any("" in (domain.get("values") or ()) and not domain["conditions"] for domain in known)
+
+
+def _reads(text: str) -> Setting:
+    """A truth value, a whole number, a number or the text itself, whichever it looks like."""
     if text in ("True", "False"):
         return text == "True"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    if WHOLE.fullmatch(text):
+        return int(text)
+    try:
+        return text if "_" in text else float(text)  # Python passes over an underscore in a number
+    except ValueError:
+        return text
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def read_rows(path: Path, columns: tuple[str, ...] = ()) -> tuple[list[str], list[dict[str, str]]]:
@@ -492,20 +564,34 @@ def read_rows(path: Path, columns: tuple[str, ...] = ()) -> tuple[list[str], lis
     return header, [{name: files.cell_text(cell) for name, cell in row.items()} for row in rows]
 
 
-def _wanted(exercise: Results, step: str, path: Path) -> bool:
-    """A file is read when it is there, and missed when its step is recorded as run."""
-    return step in exercise.steps or path.exists()
+def _complete(exercise: Results, step: str) -> bool:
+    """Whether the step is recorded as complete: only then what it wrote is read, and missed where it is not there."""
+    return bool(exercise.steps.get(step, {}).get("complete", False))
+
+
+def _unrecorded(exercise: Results) -> list[str]:
+    """The results that no complete step of the record wrote, as what was copied here from elsewhere; they are left out."""
+    folder, complete = exercise.folder, [step for step in exercise.steps if _complete(exercise, step)]
+    recorded = {f"sweeps/{files.slug(step.removeprefix(SWEEP))}.csv" for step in complete if step.startswith(SWEEP)}
+    recorded |= {file for step, file in WRITTEN.items() if step in complete}
+    if "search" in exercise.steps:  # an incomplete one is shown as far as it has come
+        recorded |= {"trials.csv", "best.json"}
+    found = ["trials.csv", "best.json", *WRITTEN.values()]
+    found += [path.relative_to(folder).as_posix() for path in sorted(folder.glob("sweeps/*.csv"))]
+    return [file for file in found if file not in recorded and (folder / file).exists()]
 
 
 def _search(exercise: Results) -> tuple[list[Trial], Best | None]:
     path = exercise.folder / "trials.csv"
-    if not _wanted(exercise, "search", path):
+    if "search" not in exercise.steps:
         return [], None
     remedy = f"run '{exercise.command('search')}' again"
     with reading(path, "one row a trial of the search", remedy):
         header, rows = read_rows(path, ("trial_id", "status", "epochs", "best_epoch", *METRICS, "seconds", "message"))
         settings = [column.removeprefix(SETTING) for column in header if column.startswith(SETTING)]
-        trials = [_trial(row, settings, exercise.objective) for row in rows]
+        space = exercise.search.space
+        known = {name: [hp for hp in space if hp["name"] == name] for name in settings}
+        trials = [_trial(row, known, exercise.objective) for row in rows]
     path = exercise.folder / "best.json"
     if not any(trial.status == "COMPLETED" for trial in trials) and not path.exists():
         return trials, None
@@ -524,8 +610,8 @@ def _search(exercise: Results) -> tuple[list[Trial], Best | None]:
 
 
 def _finalists(exercise: Results) -> Finalists | None:
-    path = exercise.folder / "finalists" / "finalists.json"
-    if not path.exists() and not exercise.steps.get("finalists", {}).get("complete", False):
+    path = exercise.folder / WRITTEN["finalists"]
+    if not _complete(exercise, "finalists"):
         return None
     with reading(path, "the figures of the finalists", f"run '{exercise.command('finalists')}' again"):
         content = _sealed(path)
@@ -547,8 +633,8 @@ def _finalists(exercise: Results) -> Finalists | None:
 
 
 def _ablation(exercise: Results) -> Ablation | None:
-    path = exercise.folder / "ablation" / "ablation.json"
-    if not path.exists() and not exercise.steps.get("ablation", {}).get("complete", False):
+    path = exercise.folder / WRITTEN["ablation"]
+    if not _complete(exercise, "ablation"):
         return None
     with reading(path, "the figures of each step", f"run '{exercise.command('ablation')}' again"):
         content = _sealed(path)
@@ -564,13 +650,14 @@ def _ablation(exercise: Results) -> Ablation | None:
         ]
         if len(rows) < 2 or {len(row.scores) for row in rows} != {int(content["seeds"])} or not content["seeds"]:
             raise ValueError(f"{[len(row.scores) for row in rows]} scores on the path, of {content['seeds']} seeds")
-        found = Ablation(str(content["objective"]), int(content["epochs"]), rows)
+        images = int(exercise.data["validation"])
+        found = Ablation(str(content["objective"]), int(content["epochs"]), rows, images)
         if not all(found.changes(i) for i in range(1, len(rows))):
             raise ValueError("a step changes nothing")
         return found
 
 
-def _trial(row: dict[str, str], settings: list[str], objective: str) -> Trial:
+def _trial(row: dict[str, str], known: dict[str, list[dict[str, Any]]], objective: str) -> Trial:
     return Trial(
         trial_id=row["trial_id"],
         status=row["status"],
@@ -579,7 +666,11 @@ def _trial(row: dict[str, str], settings: list[str], objective: str) -> Trial:
         promoted_from=row.get("promoted_from", ""),
         initial_epoch=int(row.get("initial_epoch") or 0),
         epochs=int(row["epochs"] or 0),
-        hyperparameters={name: _setting(row[SETTING + name]) for name in settings if row[SETTING + name] != ""},
+        hyperparameters={
+            name: _setting(row[SETTING + name], domains)
+            for name, domains in known.items()
+            if row[SETTING + name] != "" or _always_has_one(domains)
+        },
         best_epoch=_figure(row["best_epoch"]),
         metrics={name: _figure(row[name]) for name in {*METRICS, objective}},
         seconds=_figure(row["seconds"]),
@@ -588,7 +679,7 @@ def _trial(row: dict[str, str], settings: list[str], objective: str) -> Trial:
 
 
 def _history(path: Path, remedy: str) -> dict[str, Floats]:
-    """By metric, a row a seed (s, epochs)."""
+    """By metric, a row a seed (s, epochs), of the epochs that all seeds have: a ``fit`` may end them at different ones."""
     with reading(path, "one row an epoch of each seed", remedy):
         _, rows = read_rows(path, ("seed", "epoch", *METRICS))
         seeds = sorted({int(row["seed"]) for row in rows})
@@ -596,15 +687,18 @@ def _history(path: Path, remedy: str) -> dict[str, Floats]:
             raise ValueError("no epoch")
         by_seed = [[row for row in rows if int(row["seed"]) == seed] for seed in seeds]
         epochs = [[int(row["epoch"]) for row in group] for group in by_seed]
-        if any(numbers != list(range(1, len(epochs[0]) + 1)) for numbers in epochs):
-            raise ValueError("its seeds do not have the same epochs, each once")
-        return {name: np.array([[_figure(row[name]) for row in group] for group in by_seed]) for name in METRICS}
+        if any(numbers != list(range(1, len(numbers) + 1)) for numbers in epochs):
+            raise ValueError("a seed does not have every epoch from the first on, each once")
+        shared = min(map(len, epochs))
+        return {
+            name: np.array([[_figure(row[name]) for row in group[:shared]] for group in by_seed]) for name in METRICS
+        }
 
 
 def _final(exercise: Results) -> Final | None:
     folder = exercise.folder / "retrain"
     path = folder / "metrics.json"
-    if not _wanted(exercise, "retrain", path):
+    if not _complete(exercise, "retrain"):
         return None
     remedy = f"run '{exercise.command('retrain')}' again"
     history = {
@@ -615,11 +709,13 @@ def _final(exercise: Results) -> Final | None:
     labels, outputs = _predictions(folder / "predictions.npz", remedy, len(exercise.classes))
     with reading(path, "the figures of the final training", remedy):
         metrics = _json(path)
+        methods = {name: _method(metrics[name], history[name], outputs[name]) for name in history}
+        trained = np.concatenate([method.seeds["epochs"] for method in methods.values()])
         return Final(
-            epochs=int(metrics["epochs"]),
+            epochs=int(metrics["epochs"] if np.isnan(trained).any() else trained.max()),
             majority_accuracy=float(metrics["majority_accuracy"]),
             test_set_read=str(metrics["test_set_read"]),
-            methods={name: _method(metrics[name], history[name], outputs[name]) for name in history},
+            methods=methods,
             labels=labels,
             misread=misread,
         )
@@ -668,11 +764,8 @@ def _misread(path: Path, remedy: str) -> Misread:
 
 
 def _sweeps(exercise: Results) -> list[Sweep]:
-    folder = exercise.folder / "sweeps"
-    recorded = [step.removeprefix("sweep ") for step in exercise.steps if step.startswith("sweep ")]
-    found = sorted(path.stem for path in folder.glob("*.csv"))
-    known = {files.slug(name) for name in recorded}
-    return [_sweep(exercise, name) for name in [*recorded, *(name for name in found if name not in known)]]
+    recorded = [step for step in exercise.steps if step.startswith(SWEEP) and _complete(exercise, step)]
+    return [_sweep(exercise, step.removeprefix(SWEEP)) for step in recorded]
 
 
 def _sweep(exercise: Results, name: str) -> Sweep:
@@ -681,11 +774,13 @@ def _sweep(exercise: Results, name: str) -> Sweep:
         _, rows = read_rows(path, ("value", "seed", *SWEEP_METRICS))
         if not rows:
             raise ValueError("no training")
-        values = list(dict.fromkeys(_setting(row["value"]) for row in rows))
+        step = exercise.steps[f"sweep {name}"]
+        known = [{"values": step["values"]}] if "values" in step else []
+        read = [_setting(row["value"], known) for row in rows]
+        values = list(dict.fromkeys(read))
         if not any(isinstance(value, str) for value in values):
             values.sort(key=float)
-        grouped = [[row for row in rows if _setting(row["value"]) == value] for value in values]
-        step = exercise.steps.get(f"sweep {name}", {})
+        grouped = [[row for row, its in zip(rows, read, strict=True) if its == value] for value in values]
         return Sweep(
             name=name,
             values=values,
@@ -698,6 +793,9 @@ def _sweep(exercise: Results, name: str) -> Sweep:
             retuned=step.get("retuned"),
             chosen=step.get("chosen", {}),
             parameters=[_figure(group[0].get("parameters")) for group in grouped],
+            held=dict(step.get("held", {})),
+            candidates=list(step.get("candidates", [])),
+            images=int(exercise.data["validation"]),
         )
 
 
@@ -741,9 +839,10 @@ def read_project(folder: Path, objective: str | None = None, direction: str | No
         top = (max if maximise else min)(completed, key=lambda trial: trial.metrics[objective])
         best = Best(top.trial_id, top.metrics[objective], top.epochs, int(top.best_epoch), top.hyperparameters)
     space = {hp["name"]: hp for state in states for hp in map(_described, state["hyperparameters"].get("space", []))}
+    step: dict[str, Any] = {"complete": False} if any(trial.status == "RUNNING" for trial in trials) else {}
     marks = [state.get("search") or {} for state in states]
-    several = next((mark["objective"] for mark in marks if len(mark.get("objective") or ()) > 1), None)
-    step = {} if several is None else {"objectives": several}
+    if several := next((mark["objective"] for mark in marks if len(mark.get("objective") or ()) > 1), None):
+        step["objectives"] = several
     return Search(folder, folder.resolve().name, objective, maximise, trials, best, list(space.values()), step, damaged)
 
 

@@ -36,7 +36,8 @@ from search.oracles.hyperband import HyperbandOracle
 from search.oracles.random_search import RandomSearchOracle
 from search.report import figures, sentences
 from search.report.progress import Progress
-from search.workers import modules, settings, threads
+from search.training import callbacks as hooks
+from search.workers import settings, threads, user_code
 from search.workers.base import Unpicklable, Workers, cores
 from search.workers.in_process import InProcess
 from search.workers.trial import Job, Outcome, Problem, declaring, isolated, renumber
@@ -49,6 +50,10 @@ HOOKS = ("on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_end")
 ASKED_BY = ("tuner", "seed", "first")  # of a mark: with another, other trials are asked for
 STEPS = ("fit", "evaluate", "train_step", "test_step", "make_train_function", "make_test_function")
 NOT_THE_USERS = ("builtins", "numpy", "tensorflow", "keras", "pandas", "scipy")  # where the classes of plain data are
+OF_NO_TRAINING = (  # attributes of a tuner that no trial's training depends on
+    *("oracle", "logger", "directory", "project_name", "tuner_id", "_asked_workers", "_cluster", "_max_seconds"),
+    *("_patience", "_first", "_fresh", "_running", "_records", "_own_steps"),
+)
 OWN = (  # methods whose override is the user's code, which may keep something in Python from one trial to the next
     *HOOKS,
     *("run_trial", "_build_and_fit_model", "on_trial_begin", "on_trial_end", "on_search_begin", "on_search_end"),
@@ -171,8 +176,9 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
                 self.save()
 
     def _problem(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Problem:
-        name, objective = type(self.hypermodel).__name__, _objectives(self.oracle.objective)
-        code = hashlib.sha256(f"{modules.code()}{objective}".encode()).hexdigest()
+        name, own = type(self.hypermodel).__name__, {k: v for k, v in vars(self).items() if k not in OF_NO_TRAINING}
+        no_data = [part for part in keras.tree.flatten((args, dict(kwargs))) if not hasattr(part, "__array__")]
+        code = user_code.digest(type(self), own, _objectives(self.oracle.objective), no_data)
         data = _fingerprint((args, dict(kwargs)))
         return Problem(name, data, args=args, kwargs=dict(kwargs), tuner=self, code=code)
 
@@ -316,7 +322,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         self.on_trial_end(trial)
 
     def _tell_again(self, trial: Any, state: dict[str, Any]) -> None:
-        before = keras_tuner.engine.trial.Trial.from_state(state)
+        before = _as_trial(state)
         trial.hyperparameters, trial.metrics = before.hyperparameters, before.metrics
         trial.status, trial.message = before.status, before.message
         if before.trial_id != trial.trial_id:  # ids have as many digits as max_trials, which grew
@@ -398,12 +404,8 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
                 return f"{type(self).__name__}.{name}"
         if self._fits_itself():
             return f"{type(self.hypermodel).__name__}.fit"
-        calling = (
-            keras.callbacks.LambdaCallback,
-            keras.callbacks.LearningRateScheduler,
-        )  # they call the user's functions
         for callback in problem.kwargs.get("callbacks") or ():
-            if isinstance(callback, calling) or not type(callback).__module__.startswith("keras."):
+            if not hooks.is_known(callback):
                 return f"the callback {type(callback).__name__}"
         data = {name: value for name, value in problem.kwargs.items() if name != "callbacks"}
         for part in keras.tree.flatten((problem.args, data)):
@@ -699,7 +701,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
                 if state is None:
                     oracle.ongoing_trials.pop("again")
                     continue
-                before = keras_tuner.engine.trial.Trial.from_state(state)
+                before = _as_trial(state)
                 asked = trial.hyperparameters.values
                 if {name: before.hyperparameters.values.get(name) for name in asked} != asked:
                     return False
@@ -843,18 +845,19 @@ def _best_epoch() -> type:
     from keras_tuner.src.engine import tuner_utils
 
     class BestEpoch(tuner_utils.SaveBestEpoch):  # type: ignore[misc]
-        """Keeps the weights of the best epoch in memory, and writes them once, at the end of the trial."""
+        """Keeps the weights of the best epoch in memory, and writes them once, at the end of a ``fit`` or of the trial."""
 
         def __init__(self, objective: Any, path: str) -> None:
             super().__init__(objective, path)
             self.best_weights: list[Any] | None = None
             self._best_model: Any = None
+            self._written = False
 
         def on_train_begin(self, logs: Any = None) -> None:
             self._best_model = self._best_model or self.model
 
         def _save_model(self) -> None:
-            self._best_model = self.model
+            self._best_model, self._written = self.model, False
             self.best_weights = [_copied(weight) for weight in self.model.weights]
 
         def get_state(self) -> dict[str, Any]:
@@ -864,10 +867,13 @@ def _best_epoch() -> type:
         def set_state(self, state: dict[str, Any]) -> None:
             self.best_value, self.best_weights = state["best_value"], state["best_weights"]
 
+        def on_train_end(self, logs: Any = None) -> None:
+            self.write()  # what comes behind may give the model other weights
+
         def write(self) -> None:
-            if self.best_weights is None:
+            if self.best_weights is None or self._written:
                 return
-            model = self._best_model
+            model, self._written = self._best_model, True
             now = [_copied(weight) for weight in model.weights]
             for weight, value in zip(model.weights, self.best_weights, strict=True):
                 weight.assign(value)
@@ -968,9 +974,13 @@ def _objectives(objective: Any) -> list[tuple[str, str]]:
     return [(one.name, one.direction) for one in getattr(objective, "objectives", [objective])]
 
 
+def _as_trial(state: dict[str, Any]) -> Any:
+    return keras_tuner.engine.trial.Trial.from_state(copy.deepcopy(state))  # which puts its conditions into the state
+
+
 def _declared(state: dict[str, Any]) -> list[Any]:
     """What ``build`` declared for a trial that has ended, from the trial's file."""
-    space = keras_tuner.HyperParameters.from_config(state["hyperparameters"]).space
+    space = _as_trial(state).hyperparameters.space
     return [hp for hp in space if hp.name in state["declared"]]
 
 

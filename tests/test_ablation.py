@@ -329,6 +329,23 @@ def test_a_smaller_loss_is_the_better_one():
     assert "better with rate 0.1 to 0.2 (-0.2000, " in sentences.ablation(loss, False)
 
 
+def test_a_step_that_changes_what_the_loss_is_is_not_compared_by_its_loss():
+    values = (
+        {"label_smoothing": 0, "rate": 0.1},
+        {"label_smoothing": 0.05, "rate": 0.1},
+        {"label_smoothing": 0.05, "rate": 0.2},
+    )
+    scores = (0.1 + NOISE, 0.4 + NOISE + JITTER[1], 0.3 + NOISE + JITTER[0])
+    steps = ([], ["label_smoothing"], ["rate"])
+    path = [Ablated(step, one, 80, score, "") for step, one, score in zip(steps, values, scores, strict=True)]
+    said = sentences.ablation(Ablation("val_loss", 10, path), False)
+    assert "Of 1 step that can be compared, 1 is told apart" in said
+    assert "worse" not in said
+    assert "The step label smoothing 0 to 0.05 changes what the loss is: it is not compared." in said
+    said = sentences.ablation(Ablation("val_accuracy", 10, path), True)
+    assert "Of 2 steps, 2 are told apart" in said
+
+
 def test_noise_and_a_single_seed_are_no_difference():
     said = sentences.ablation(found([0.95, 0.96, 0.97], [0.972, 0.96, 0.951], [0.96, 0.966, 0.955]), True)
     assert "Of 2 steps, none is told apart from no change by 3 seeds." in said
@@ -347,6 +364,9 @@ def test_a_step_whose_training_failed_says_so_and_wins_nothing():
     )
     every = found([math.nan] * 3, 0.5 + NOISE)
     assert "No step can be compared." in sentences.ablation(every, True)
+    assert "of training each: the mean validation accuracy ends at 50.00" in sentences.ablation(every, True)
+    assert "begins at 50.00" in sentences.ablation(found(0.5 + NOISE, [math.nan] * 3), True)
+    assert "not a number" not in sentences.ablation(found([math.nan] * 3, [math.nan] * 3), True)
     assert "of the starting model, 3 diverged or failed: the step from it is not compared." in sentences.ablation(
         every, True
     )
@@ -374,11 +394,12 @@ def test_the_report_shows_each_step_and_says_when_it_leads_to_an_earlier_best(tm
     assert "batch size 32 \N{RIGHTWARDS ARROW} " in section
     assert "in another order the shares would differ" in section
     assert "was the best then" not in section
+    assert "`" not in text
     best = json.loads((folder / "best.json").read_text())
     best["hyperparameters"]["batch_size"] = 4096
     (folder / "best.json").write_text(json.dumps(best))
     text = text_of(page.write_report(folder))
-    assert "The path leads to a configuration that was the best then and is not now" in text
+    assert "The ablation is of a configuration that was the best then and is not now" in text
     assert "Not run yet: python search_single.py ablation " in text
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from search import files
 from search.lab import data
 from tests.conftest import COMMANDS, LONG, NEURON, ROOT, write_exercise
 from tests.preloaded import Preloaded
@@ -364,7 +365,7 @@ def searched(folder):
     """A results folder as a finished search leaves it."""
     folder = folder / "results" / "single"
     folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps(RUN))
+    (folder / "run.json").write_text(json.dumps(files.seal(RUN)))
     (folder / "trials.csv").write_text(TRIALS)
     (folder / "best.json").write_text(json.dumps(BEST))
     return folder
@@ -377,7 +378,7 @@ def without(value, *path):
     for key in path[:-1]:
         inner = inner[key]
     del inner[path[-1]]
-    return json.dumps(value)
+    return json.dumps(files.seal(value))
 
 
 def with_(value, *path):
@@ -387,7 +388,7 @@ def with_(value, *path):
     for key in path[:-2]:
         inner = inner[key]
     inner[path[-2]] = path[-1]
-    return json.dumps(value)
+    return json.dumps(files.seal(value))
 
 
 SEARCH, SUMMARY, RETRAIN, REPORT = "search", "summary", "retrain", "report"
@@ -407,6 +408,7 @@ DAMAGE = [
     ("run.json", "direction unknown", with_(RUN, "exercise", "direction", "up"), [SUMMARY, REPORT]),
     ("run.json", "seconds a word", with_(RUN, "steps", "search", "seconds", "long"), [SUMMARY]),
     ("run.json", "break-even a word", with_(OF_MNIST, "steps", "search", "xla_break_even", "far"), [RETRAIN]),
+    ("run.json", "without its seal", json.dumps(RUN), [SEARCH, SUMMARY, RETRAIN, REPORT]),
     ("run.json", "a folder", None, [SEARCH, SUMMARY, REPORT]),
     ("trials.csv", "empty", "", [SUMMARY, REPORT]),
     ("trials.csv", "a row cut short", TRIALS[:-30], [SUMMARY, REPORT]),
@@ -456,7 +458,7 @@ def retrained_without(name):
         folder = searched(folder)
         run = json.loads(json.dumps(RUN))
         run["steps"]["retrain"] = {"command": "python search_single.py retrain", "complete": True, "settings": {}}
-        (folder / "run.json").write_text(json.dumps(run))
+        (folder / "run.json").write_text(json.dumps(files.seal(run)))
         (folder / "retrain").mkdir()
         (folder / "retrain" / "metrics.json").write_text("{}")
         for file in ("history.csv", "start_history.csv"):
@@ -710,6 +712,8 @@ EXERCISES = [
     ("epochs a word", [("max_epochs=9", "max_epochs='9'")], ["max_epochs", "'9'"]),
     ("a name with a slash", [("name='small'", "name='../small'")], ["name", "'../small'"]),
     ("no name", [("name='small'", "name=''")], ["name", "''"]),
+    ("the name of --quick's folder", [("name='small'", "name='quick'")], ["name", "'quick'", "--quick"]),
+    ("the name of what is set aside", [("name='small'", "name='small.old-1'")], ["name", "'small.old-1'", "set aside"]),
     ("no objective", [("max_epochs=9", "max_epochs=9, objective=None")], ["objective", "None"]),
 ]
 

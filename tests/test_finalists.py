@@ -1,6 +1,7 @@
 """The end of a search: who competes, who wins, and what is said of it."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -80,7 +81,7 @@ def test_a_finalist_that_lost_a_training_is_said_to_be_no_candidate_and_has_no_m
     assert sentences.score(found, found.finalists[0]) == "1 of 3 diverged or failed"
 
 
-def _found(winner, level, *units, scores=((0.998, 0.9981), (0.9979, 0.998))):
+def _found(winner, level, *units, scores=((0.998, 0.9981), (0.9979, 0.998), (0.9, 0.91))):
     rows = [
         Finalist(str(i), i == len(units) - 1, {"units": n, "rate": 0.1}, 10 * n, 1.0, np.array(scores[i]))
         for i, n in enumerate(units)
@@ -95,7 +96,25 @@ def test_the_sentence_says_what_tied_at_what_cost_and_when_nothing_beats_the_sta
         in tie
     )
     assert "50 % of its weights" in tie
+    for units, share in (((1000, 2), "0.20 %"), ((1000, 997), "99.70 %"), ((8, 8), "100 %")):
+        said = sentences.finalists(_found(1, [0, 1], *units)).replace("\N{NO-BREAK SPACE}", " ")
+        assert f"with {share} of its weights" in said
     alone = sentences.finalists(_found(0, [0], 64, 32))
     assert "no other within a standard error" in alone
     assert "nothing better" not in alone
     assert "The search found nothing better than the starting model." in sentences.finalists(_found(1, [1], 64, 32))
+
+
+def test_of_one_training_each_no_mean_is_spoken_of():
+    said = sentences.finalists(_found(1, [1], 64, 32, scores=((0.997,), (0.998,))))
+    assert said.startswith("The starting model has the best validation accuracy, 99.80")
+    assert said.endswith(
+        "by one training each: how much the seed changes is not known. No configuration of the search did better."
+    )
+
+
+def test_a_finalist_that_lacks_a_hyper_parameter_is_named_by_that():
+    found = _found(1, [0, 1], 64, 32, 32)
+    rows = [found.finalists[0], replace(found.finalists[1], hyperparameters={"rate": 0.1})]
+    said = sentences.finalists(replace(found, finalists=rows))
+    assert said.startswith("units = none ties units = 64 within a standard error")

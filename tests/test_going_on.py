@@ -1,17 +1,19 @@
 """A search that was stopped in some way and is gone on with: on the same tuner, after an edit, before anything had ended."""
 
+import functools
 import os
 import subprocess
 import sys
 import textwrap
 
 import keras
+import keras_tuner
 import numpy as np
 import pytest
 
 import search
 from search.training import Stopped, TrainingPlan, planned
-from search.workers import modules, sending, settings
+from search.workers import sending, settings, user_code
 from search.workers.base import Unpicklable
 from search.workers.trial import Problem
 from tests.conftest import ROOT
@@ -103,18 +105,117 @@ def mine(tmp_path, monkeypatch):
 
 
 def test_an_edit_is_seen_in_functions_and_in_what_they_name(mine, monkeypatch):
-    before = modules.code()
+    before = user_code.digest()
     monkeypatch.setattr(mine, "OTHER", 2)
-    assert modules.code() == before
+    assert user_code.digest() == before
     monkeypatch.setattr(mine, "RATE", 0.2)
-    assert modules.code() != before
+    assert user_code.digest() != before
+
+
+class WithRate(keras_tuner.HyperModel):
+    scale = 1
+
+    def __init__(self, rate):
+        super().__init__()
+        self.rate = rate
+
+    def build(self, hp):
+        return self.rate
+
+
+def closing_over(rate):
+    return lambda hp: rate
+
+
+def decorated(function):
+    @functools.wraps(function)
+    def counted(hp):
+        return function(hp)
+
+    return counted
+
+
+class Halved(keras.callbacks.Callback):
+    by = 2
+
+
+EDITED = {
+    "a default argument": lambda: (lambda hp, rate=1: rate, lambda hp, rate=2: rate),
+    "a keyword's default": lambda: (lambda hp, *, rate=1: rate, lambda hp, *, rate=2: rate),
+    "what a function closes over": lambda: (closing_over(1), closing_over(2)),
+    "what an object was made with": lambda: (WithRate(0.1), WithRate(0.2)),
+    "a bound method's object": lambda: (WithRate(0.1).build, WithRate(0.2).build),
+    "a class": lambda: (type("H", (), {"build": closing_over(1)}), type("H", (), {"build": closing_over(2)})),
+    "a decorated function": lambda: (decorated(lambda hp: 1), decorated(lambda hp: 2)),
+    "a partial": lambda: (functools.partial(max, 1), functools.partial(max, 2)),
+    "an optimizer": lambda: (keras.optimizers.SGD(0.1), keras.optimizers.SGD(0.2)),
+    "a loss": lambda: (keras.losses.Huber(0.1), keras.losses.Huber(0.2)),
+    "a layer": lambda: (keras.layers.Dense(1), keras.layers.Dense(2)),
+    "a metric": lambda: (keras.metrics.BinaryAccuracy(threshold=0.1), keras.metrics.BinaryAccuracy(threshold=0.2)),
+    "a callback": lambda: (
+        keras.callbacks.ReduceLROnPlateau(factor=0.1),
+        keras.callbacks.ReduceLROnPlateau(factor=0.9),
+    ),
+    "a nested value": lambda: ({"a": [1, {2}]}, {"a": [1, {3}]}),
+    "an array": lambda: (np.arange(3), np.arange(3)[::-1]),
+    "an object of a library": lambda: (np.random.default_rng(1), np.random.default_rng),
+    "what nobody can look at": lambda: (type("Shy", (), {"__array__": property(lambda self: 1 / 0)})(), None),
+}
+
+
+@pytest.mark.parametrize("edit", EDITED)
+def test_an_edit_of_what_a_training_is_given_is_seen(edit):
+    """A trial under way went on with the old loss, rate or callback, or with some of each."""
+    before, after = EDITED[edit]()
+    assert user_code.digest(before) != user_code.digest(after)
+    assert (user_code.digest(before) == user_code.digest(before)) == (edit != "what nobody can look at")
+
+
+def test_an_attribute_of_a_class_is_seen(monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "__file__", str(ROOT / "tests" / "test_going_on.py"))
+    before = user_code.digest(Halved())
+    monkeypatch.setattr(Halved, "by", 3)
+    assert user_code.digest(Halved()) != before
+
+
+def test_unchanged_code_is_the_same_in_another_process(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent("""
+        import keras
+        import search as keras_tuner
+        from search.workers import user_code
+
+        class Mine(keras_tuner.HyperModel):
+            def __init__(self, names):
+                self.names, self.loss = names, keras.losses.Huber(0.3)
+                self.metric, self.optimizer = keras.metrics.AUC(), keras.optimizers.Adam(0.1)
+                self.layer = keras.layers.LSTM(3)
+
+            def build(self, hp):
+                return [name for name in self.names if name in {"a", "b", "c"}]
+
+        tuner = keras_tuner.RandomSearch(Mine({"x", "y", "z"}), "val_loss", directory="d", loss="mse")
+        callbacks = [keras.callbacks.EarlyStopping(patience=2), keras.callbacks.LambdaCallback(on_epoch_end=lambda *a: 1)]
+        print(tuner._problem((), {"callbacks": callbacks}).code)
+        """)
+    )
+    found = set()
+    for seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": seed}
+        found.add(
+            subprocess.run(
+                [sys.executable, script], env=environment, cwd=tmp_path, capture_output=True, check=True
+            ).stdout
+        )
+    assert len(found) == 1
 
 
 def test_a_module_whose_file_was_edited_since_is_not_imported_by_a_worker(mine, tmp_path):
     file = tmp_path / "module_of_mine.py"
     problem = Problem("p", "d", hypermodel=mine.build, tuner=object())
     file.write_text("# a comment\n" + MINE)
-    assert modules.changed() == ""
+    assert user_code.changed() == ""
     file.write_text(MINE.replace("return RATE", "return 2 * RATE"))
     with pytest.raises(Unpicklable, match="the file of the module module_of_mine has changed since it was imported"):
         sending.pack(problem)
@@ -241,7 +342,7 @@ def test_packages_that_were_installed_elsewhere_are_not_the_user_s(tmp_path):
     (tmp_path / "packages" / "foreign-1.0.dist-info").mkdir(parents=True)
     (tmp_path / "packages" / "foreign.py").write_text("def of_another():\n    pass\n")
     (tmp_path / "own.py").write_text("def of_mine():\n    pass\n")
-    asked = "import foreign, own; from search.workers import modules; print(*(modules._is_own(one.__name__, one) for one in (foreign, own)))"
+    asked = "import foreign, own; from search.workers import modules; print(*(modules.is_own(one.__name__, one) for one in (foreign, own)))"
     path = os.pathsep.join(map(str, (tmp_path / "packages", tmp_path, ROOT)))
     environment = {**os.environ, "PYTHONPATH": path}
     said = subprocess.run([sys.executable, "-c", asked], env=environment, text=True, capture_output=True, check=True)

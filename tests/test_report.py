@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import re
@@ -16,11 +17,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
 from search import files, results
 from search.errors import WorkError
-from search.report import estimators, evidence, figures, plots, sentences
+from search.report import console, estimators, evidence, figures, plots, sentences
 from search.report import page as report_page
 from search.results import read_exercise
 
@@ -90,6 +92,8 @@ SPACE = [
 
 def write_json(path: Path, content: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.name == "run.json" and isinstance(content, dict):
+        content = files.seal(content)
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
@@ -134,6 +138,7 @@ def fabricate(
         fabricate_search(folder, settings, random)
     if "retrain" in steps:
         ran["retrain"] = {**PROVENANCE, "command": f"{command} retrain", "epochs": epochs, "seeds": seeds}
+        ran["retrain"]["complete"] = True
         fabricate_retrain(folder, settings, random, seeds, epochs)
     if "sweeps" in steps:
         for swept, values in settings["sweeps"].items():
@@ -143,6 +148,8 @@ def fabricate(
                 "epochs": 10,
                 "seeds": seeds,
                 "from": "start",
+                "values": values,
+                "complete": True,
             }
             write_csv(folder / "sweeps" / f"{swept}.csv", fabricate_sweep(values, seeds, random))
     if "ablation" in steps:
@@ -433,6 +440,8 @@ def test_a_killed_search_with_a_damaged_trial_is_reported_without_it(tmp_path: P
     folder = fabricate_project(tmp_path / "shop", damaged=True)
     text = text_of(report_page.write_search_report(folder))
     assert "7 trials" in text
+    assert "The search has not ended. Its best trial so far, of 5, is " in text
+    assert "In bold: the best trial so far." in text
     assert "trial_03/trial.json: JSONDecodeError" in text
 
 
@@ -633,13 +642,108 @@ def test_steps_not_run_are_named_with_their_command(tmp_path: Path, steps: str) 
     assert ("Not run yet: python search_single.py ablation " in text) == due
 
 
+@pytest.mark.parametrize(
+    ("text", "listed", "value"),
+    [
+        ("True", ["True", "False"], "True"),
+        ("16_8", ["8", "16_8"], "16_8"),
+        ("16", ["8", "16"], "16"),
+        ("1e3", ["1e3", "x"], "1e3"),
+        ("True", [True, False], True),
+        ("16", [8, 16], 16),
+        ("1", [1.0, 2.0], 1.0),
+        ("16_8", None, "16_8"),
+        ("1_0.5", None, "1_0.5"),
+        ("inf", None, math.inf),
+        ("", ["", "relu"], ""),
+    ],
+)
+def test_values_are_those_of_the_space_whatever_they_look_like(
+    tmp_path: Path, text: str, listed: list[Any] | None, value: Any
+) -> None:
+    about = {"start": {"batch_size": 32}, "sweeps": {"batch_size": [32]}}
+    folder = fabricate(tmp_path, "single", steps="search sweeps", **about)
+    run = json.loads((folder / "run.json").read_text())
+    run["steps"]["search"]["space"] = [{"name": "batch_size", "values": listed, "conditions": ""}]
+    swept = run["steps"]["sweep batch_size"]
+    run["steps"]["sweep batch_size"] = {
+        **{k: v for k, v in swept.items() if k != "values"},
+        **({"values": listed} if listed else {}),
+    }
+    write_json(folder / "run.json", run)
+    for table, column in (("trials.csv", "hp.batch_size"), ("sweeps/batch_size.csv", "value")):
+        _, rows = results.read_rows(folder / table)
+        write_csv(folder / table, [{**row, column: text} for row in rows])
+    exercise = read_exercise(folder)
+    for found in (exercise.trials[0].hyperparameters["batch_size"], exercise.sweeps[0].values[0]):
+        assert (found, type(found)) == (value, type(value))
+
+
+def test_an_empty_cell_of_a_hyperparameter_that_is_there_at_times_is_no_value(tmp_path: Path) -> None:
+    folder = fabricate(tmp_path, "single", steps="search", start={"batch_size": 32})
+    run = json.loads((folder / "run.json").read_text())
+    run["steps"]["search"]["space"] = [{"name": "batch_size", "values": [32], "conditions": "optimizer is adam"}]
+    write_json(folder / "run.json", run)
+    _, rows = results.read_rows(folder / "trials.csv")
+    write_csv(folder / "trials.csv", [{**row, "hp.batch_size": ""} for row in rows])
+    assert "batch_size" not in read_exercise(folder).trials[0].hyperparameters
+
+
+@pytest.mark.parametrize("step", ["retrain", "ablation", "sweep batch_size", "search"])
+@pytest.mark.parametrize("recorded", [False, True])
+def test_what_no_complete_step_wrote_is_left_out_and_named(tmp_path: Path, step: str, recorded: bool) -> None:
+    folder = fabricate(tmp_path, "single")
+    run = json.loads((folder / "run.json").read_text())
+    if recorded:
+        run["steps"][step]["complete"] = False
+    else:
+        del run["steps"][step]
+    write_json(folder / "run.json", run)
+    exercise = read_exercise(folder)
+    shown = {
+        "retrain": exercise.final,
+        "ablation": exercise.ablation,
+        "sweep batch_size": exercise.sweeps,
+        "search": exercise.trials,
+    }
+    assert bool(shown.pop(step)) == (recorded and step == "search")
+    assert all(shown.values())
+    text = text_of(report_page.write_report(folder)).replace("\u00a0", " ")
+    file = {
+        "retrain": "retrain/metrics.json",
+        "ablation": "ablation/ablation.json",
+        "search": "trials.csv and best.json",
+    }
+    if not (recorded and step == "search"):
+        assert f"is recorded here: {file.get(step, 'sweeps/batch_size.csv')}." in text
+
+
+def test_parts_of_another_configuration_than_today_s_best_are_named_and_made_next(tmp_path: Path) -> None:
+    folder = fabricate(tmp_path, "single")
+    run = json.loads((folder / "run.json").read_text())
+    best = json.loads((folder / "best.json").read_text())["hyperparameters"]
+    run["steps"]["sweep batch_size"] |= {"from": "best", "held": best}
+    write_json(folder / "run.json", run)
+    assert "was the best then" not in text_of(report_page.write_report(folder))
+    edit_json(folder / "best.json", hyperparameters={**best, "batch_size": 4096})
+    text = text_of(report_page.write_report(folder)).replace("\u00a0", " ")
+    for name in ("retrain", "sweep batch_size", "ablation"):
+        assert f"The {name} is of a configuration that was the best then and is not now" in text
+    for verb in ("retrain --read-test-again", "sweep batch_size --from best", "ablation"):
+        assert f"Not run yet: python search_single.py {verb} " in text
+
+
 def test_an_interrupted_search_is_reported(tmp_path: Path) -> None:
     folder = fabricate(tmp_path, "single", steps="search")
     run = json.loads((folder / "run.json").read_text())
     run["steps"]["search"]["complete"] = False
     write_json(folder / "run.json", run)
     (folder / "best.json").unlink()
-    assert "continues the search, which stopped before its end" in text_of(report_page.write_report(folder))
+    text = text_of(report_page.write_report(folder))
+    assert "continues the search, which stopped before its end" in text
+    assert "What was found The search has not ended. Its best trial so far, of " in text
+    assert "In bold" not in text
+    assert "The search chose" not in text
 
 
 def test_earlier_results_and_every_reading_of_the_test_images_are_said(tmp_path: Path) -> None:
@@ -663,6 +767,8 @@ def test_earlier_results_and_every_reading_of_the_test_images_are_said(tmp_path:
     assert "kept in sweeps/x.csv.old-1: 64 validation accuracy" in text
     assert text.count("An earlier ") == 3
     assert "read 2 times, for 1 search: 2026-01-02 03:04 UTC and 2026-01-02 03:04 UTC" in text
+    assert "is of images that were read 2 times: whoever chose what to run" in text
+    assert "nothing was chosen by" not in text
 
 
 def test_the_remedy_names_another_results_folder(tmp_path: Path) -> None:
@@ -712,8 +818,8 @@ def test_diverged_trainings_are_said_to_have_diverged(tmp_path: Path) -> None:
     )
     text = text_of(report_page.write_report(folder))
     assert ", 2 of 3 seeds" in text
+    assert "Not compared, since trainings with them diverged or failed: 64 (1 of 3)" in text
     assert "The tuned model's loss is not a number from epoch 1 in 1 of 3 seeds" in text
-    assert "No candidates, since trainings with them diverged or failed: 64 (1 of 3)" in text
     assert "nan" not in re.sub(r"NaN after epoch", "", text).lower().replace("finance", "").split()
 
 
@@ -793,19 +899,111 @@ def test_losses_that_are_not_one_function_are_said_not_to_compare(lab) -> None:
     assert any("are not one function (label smoothing 0 and 0.05) and do not compare" in text for text in said)
 
 
+def test_the_lab_report_says_which_losses_do_not_compare(tmp_path: Path) -> None:
+    folder = fabricate(tmp_path, "multiclass")
+    assert "not one function" not in text_of(report_page.write_lab_report(tmp_path))
+    metrics = json.loads((folder / "retrain" / "metrics.json").read_text())
+    for name, smoothing in (("start", 0.0), ("tuned", 0.05)):
+        metrics[name]["loss_function"] = {"loss": "crossentropy", "label_smoothing": smoothing}
+    write_json(folder / "retrain" / "metrics.json", metrics)
+    text = text_of(report_page.write_lab_report(tmp_path))
+    table = text[text.index("Loss after 100 epochs") : text.index("Accuracies")]
+    assert "Ten classes: The two losses are not one function (label smoothing 0 and 0.05) and do not compare." in table
+
+
+def test_a_sweep_over_what_the_loss_is_compares_no_losses() -> None:
+    sweep = replace(a_sweep([0.98, 0.981], [0.97, 0.971]), name="label_smoothing", values=[0.0, 0.05])
+    said = sentences.sweep_details(sweep)
+    assert "The loss is another function at each value: the losses do not compare." in said
+    assert "lowest" not in said
+
+
 def test_a_configuration_that_the_exercise_gave_is_said_not_to_be_drawn(lab) -> None:
     exercise = results.read_exercise(lab / "single")
     search = {**exercise.steps["search"]}
     for handed, said in (([{"batch_size": 32}], False), ([{}, dict(exercise.best.hyperparameters)], True)):
         steps = {**exercise.steps, "search": {**search, "settings": {"first": handed}}}
         assert bool(sentences.given(replace(exercise, steps=steps))) == said
+    assert sentences.given(replace(exercise, steps=steps)) == [
+        "The search did not draw the best configuration: it is the one that the exercise names as known to serve, which is "
+        "tried first."
+    ]
 
 
 def test_a_value_with_a_diverged_seed_does_not_win_by_its_survivors() -> None:
     sweep = a_sweep([0.999, math.nan, 0.999], [0.98, 0.981, 0.98], [0.97, 0.971, 0.97])
     said = sentences.sweep_finding(sweep)
     assert "is largest at 64" in said
-    assert "No candidates, since trainings with them diverged or failed: 32 (1 of 3)" in said
+    assert "told apart from every other value that is compared by 3 seeds" in said
+    assert "Not compared, since trainings with them diverged or failed: 32 (1 of 3)" in said
+
+
+def test_a_value_that_diverged_is_neither_worse_nor_the_one_with_the_lowest_loss(lab) -> None:
+    sweep = a_sweep([0.98, 0.981, 0.98], [0.97, 0.971, 0.97], [0.999, 0.999, math.nan])
+    losses = [np.array(losses) for losses in ([0.05] * 3, [0.06] * 3, [0.01, 0.01, math.nan])]
+    sweep = replace(sweep, measures={**sweep.measures, "loss": losses})
+    assert "training loss is lowest at 32 (0.0500)" in sentences.sweep_details(sweep)
+    exercise = results.read_exercise(lab / "single")
+    said = sentences.side_by_side(with_best(exercise, batch_size=128), sweep)
+    assert "has 128, which the sweep does not compare, since trainings with it diverged or failed." in said
+    assert "told apart from 128" not in said
+
+
+def with_best(exercise: results.Results, **values: Any) -> results.Results:
+    assert exercise.best is not None
+    return replace(exercise, best=replace(exercise.best, hyperparameters=values))
+
+
+def test_the_best_configuration_is_said_to_differ_from_a_sweep_s_models_only_where_it_does(lab) -> None:
+    exercise = with_best(results.read_exercise(lab / "single"), batch_size=99, rate=0.1, optimizer="adam")
+    sweep = a_sweep([0.981, 0.983, 0.982], [0.952, 0.9535, 0.951])
+    same = replace(sweep, origin="best", held={"batch_size": 16, "rate": 0.1, "optimizer": "adam"})
+    assert "did not try; its other values are those of the sweep's models." in sentences.side_by_side(exercise, same)
+    other = replace(sweep, held={"batch_size": 16, "rate": 0.1, "optimizer": "sgd"})
+    assert "differs from the sweep's models in 1 other value." in sentences.side_by_side(exercise, other)
+    retuned = replace(other, held={**same.held, "rate": 7.0}, retuned="rate", chosen={"99": 0.1})
+    assert "its other values are those of the sweep's models." in sentences.side_by_side(exercise, retuned)
+
+
+def test_a_lead_of_one_image_is_said_to_be_that_and_two_seeds_do_not_tell_it_apart() -> None:
+    sweep = a_sweep([0.988, 0.988], [0.989, 0.989])
+    assert "It is told apart from every other value" in sentences.sweep_finding(sweep)
+    known = replace(sweep, images=1000)
+    assert "It is not told apart from any other value by 2 seeds" in sentences.sweep_finding(known)
+    assert "is 0.10 percentage points, one image of 1,000." in sentences.sweep_details(known)
+    assert "image of" not in sentences.sweep_details(replace(known, images=10_000))
+
+
+def test_values_that_are_exactly_equal_are_said_to_be() -> None:
+    perfect = a_sweep(*[[1.0] * 3] * 3)
+    assert sentences.sweep_finding(perfect).endswith("after 10 epochs is the same at every value, 100.00\u00a0%.")
+    assert "lead" not in sentences.sweep_details(perfect)
+    two = sentences.sweep_finding(a_sweep([0.98, 0.982, 0.981], [0.982, 0.981, 0.98], [0.9, 0.902, 0.901]))
+    assert "is largest at 32 and 64 alike, 98.10\u00a0%. They are told apart from every other value" in two
+    cheaper = replace(perfect, parameters=[10.0, 20.0, 30.0], measures={**perfect.measures})
+    measures = {**perfect.measures, "seconds_per_epoch": [np.full(3, 1.0)] * 3}
+    cheaper = replace(perfect, values=[128, 64, 32], parameters=[30.0, 20.0, 10.0], measures=measures)
+    assert "cheaper: 64 (20 weights; equal) and 32 (10 weights; equal)." in sentences.sweep_finding(cheaper)
+
+
+def test_a_retuned_value_at_the_end_of_what_was_tried_is_said_to_be_there() -> None:
+    sweep = replace(a_sweep([0.98], [0.97]), values=["sgd", "adam"], retuned="learning_rate")
+    sweep = replace(sweep, chosen={"sgd": 0.3, "adam": 0.01}, candidates=[0.001, 0.01, 0.3])
+    said = "The learning rate that was tuned for sgd, 0.3, is the largest tried: a better one may lie beyond."
+    assert said in sentences.sweep_details(sweep)
+    assert "tried" not in sentences.sweep_details(replace(sweep, chosen={"sgd": 0.01, "adam": 0.01}))
+
+
+def test_a_value_that_its_own_test_tells_apart_is_no_tie_however_much_another_wavers() -> None:
+    sweep = a_sweep([0.9915, 0.9906, 0.9924], [0.991, 0.99, 0.992], [0.99, 0.97, 0.985])
+    sweep = replace(sweep, values=[512, 256, 128], parameters=[30.0, 20.0, 10.0], images=10_000)
+    assert evidence.compared(sweep).worse == []  # the third value widens the error of all
+    assert "cheaper" not in sentences.sweep_finding(sweep)
+    unsteady = [sweep.measures["val_accuracy"][0], np.array([0.9924, 0.9906, 0.991])]
+    sweep = replace(
+        sweep, measures={**sweep.measures, "val_accuracy": [*unsteady, *sweep.measures["val_accuracy"][2:]]}
+    )
+    assert "cheaper: 256" in sentences.sweep_finding(sweep)
 
 
 def test_ties_that_cost_less_are_named() -> None:
@@ -846,8 +1044,8 @@ def test_a_value_that_only_wavering_seeds_do_not_tell_apart_is_not_as_good() -> 
     [
         (64, "the sweep's best value, and that of the search's best configuration"),
         (32, "the sweep does not tell the two apart"),
-        (128, "It depends on the rest: 64"),
-        (99, "which the sweep did not try"),
+        (128, "64 in the sweep, which is told apart from 128 there; 128 in the search's best configuration."),
+        (99, "the search's best configuration has 99, which the sweep did not try."),
     ],
 )
 def test_which_value_is_best_has_one_answer_from_sweep_and_search(tmp_path: Path, chosen: int, said: str) -> None:
@@ -882,6 +1080,9 @@ def test_one_seed_has_no_range_and_no_mean(quick: Path) -> None:
     for claim in ("their range", "Small figures", "median of the last ten epochs", "on average.", "mean test accurac"):
         assert claim not in text
     assert "Each by the 95 % interval of the difference over images alone, of one seed a model: how much" in text
+    for claim in ("no figure here is its alone", "over fresh seeds", "over 1 seed"):
+        assert claim not in text
+    assert "model.keras, is the one that the tuned model's figures are of" in text
     assert "% and 99.81 %, of one seed each" in re.sub(r"\d\d\.\d\d %, of", "99.81 %, of", text)
 
 
@@ -964,6 +1165,82 @@ def test_models_that_seeds_and_images_do_not_tell_apart(lab: Path, tmp_path: Pat
     assert "tuning did not help on the test images" in text_of(report_page.write_report(folder))
 
 
+def test_models_that_do_not_differ_have_no_interval(quick: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(quick / "single", tmp_path / "single")
+    path = folder / "retrain" / "predictions.npz"
+    with np.load(path) as arrays:
+        label, start = arrays["label"], arrays["start"]
+    perfect = np.where(label == 1, 0.9, 0.1)[None, :, None].astype(np.float32)
+    for tuned, of_start, said in (
+        (start, start, "The two models are the same: they give every test image the same output."),
+        (perfect * 0.99, perfect, "Neither model misreads a test image."),
+        (start * 0.999 + 0.0005, start, "The two models misread the same test images."),
+    ):
+        np.savez(path, label=label, start=of_start, tuned=tuned)
+        text = text_of(report_page.write_lab_report(tmp_path)) + text_of(report_page.write_report(folder))
+        assert text.count(said) >= 2
+        assert "+0.00 to +0.00" not in text
+        assert "no difference" in text
+
+
+def test_the_only_trial_with_a_score_is_said_to_be_that(tmp_path: Path) -> None:
+    folder = fabricate(tmp_path, "single", steps="search")
+    rows = results.read_rows(folder / "trials.csv")[1]
+    best = json.loads((folder / "best.json").read_text())["trial_id"]
+    kept = [row for row in rows if row["status"] == "FAILED" or row["trial_id"] == best]
+    write_csv(folder / "trials.csv", kept)
+    text = text_of(report_page.write_report(folder))
+    assert f"Of {len(kept)} trials one alone has a score: " in text
+    assert (
+        f"The search tried {len(kept)} configurations of its space, one seed each, of which {len(kept) - 1} failed;"
+        in text
+    )
+    assert "The search chose" not in text
+    printed = io.StringIO()
+    console.print_summary(folder, Console(file=printed, width=200))
+    assert ": 1 trial completed, 2 failed, " in printed.getvalue()
+    assert "The best trial by validation accuracy" in printed.getvalue()
+
+
+def confused(exercise: results.Results, labels: Any, *answers: Any) -> str:
+    """What is said of the errors of networks that give these answers."""
+    assert exercise.final is not None
+    classes = len(exercise.classes)
+    outputs = np.array(answers)[..., None] if classes == 2 else np.eye(classes)[np.array(answers)]
+    method = replace(exercise.final.methods["tuned"], outputs=outputs.astype(np.float32))
+    final = replace(exercise.final, labels=np.array(labels), methods={"start": method, "tuned": method})
+    return sentences.hardest(exercise, final)
+
+
+def test_a_class_without_a_test_image_is_read_neither_well_nor_ill(lab: Path) -> None:
+    ten, two = (results.read_exercise(lab / name) for name in ("multiclass", "single"))
+    said = confused(ten, [0, 0, 0, 1, 1], [0, 0, 0, 1, 2])
+    assert "reads '1' worst (1 of 2 images right)" in said
+    assert "read as '2' (1 image)." in said
+    assert confused(two, [0, 0, 0], [1, 0, 0]).startswith(
+        "No test image is of '0'; the tuned model takes 1 of 3 images of"
+    )
+    assert confused(two, [1], [0]) == "The tuned model misses 1 of 1 image of '0'; no test image is of 'not 0'."
+
+
+def test_a_median_between_two_whole_numbers_is_said(lab: Path) -> None:
+    two = results.read_exercise(lab / "single")
+    assert "misses 0.5 (0 to 1) of 2 images of '0'" in confused(two, [1, 1, 0], [1, 1, 0], [1, 0, 0])
+    assert report_page._epochs(estimators.summary([8, 9])) == ("8.5", "8 to 9")
+
+
+def test_trainings_that_diverged_are_counted_in_words() -> None:
+    lost, good = np.full(30, np.nan), np.linspace(0.3, 0.1, 30)
+
+    def said(*losses: Any) -> str:
+        method = a_method(good, good, seeds=len(losses))
+        return sentences.fitting("tuned", replace(method, history={**method.history, "loss": np.array(losses)}))
+
+    assert said(lost) == "The tuned model's loss is not a number from epoch 1 on: the training diverged."
+    assert "in 1 of 3 seeds: that training diverged." in said(lost, good, good)
+    assert "in 2 of 3 seeds: those trainings diverged." in said(lost, lost, good)
+
+
 def a_method(val_loss: Any, loss: Any, val_accuracy: Any = 0.99, seeds: int = 3) -> results.Method:
     columns = {"loss": loss, "val_loss": val_loss, "val_accuracy": val_accuracy}
     epochs = len(val_loss)
@@ -1003,6 +1280,33 @@ def test_accuracy_stands_beside_loss_and_seeds_that_disagree_are_said_to() -> No
     history = {name: np.vstack([rising.history[name][:2], level.history[name][:1]]) for name in rising.history}
     mixed = sentences.fitting("tuned", replace(rising, history=history))
     assert "disagree: it overfits in 2 and has levelled off in 1 of 3" in mixed
+
+
+EPOCH = np.arange(1.0, 101.0)
+WAVE = np.random.default_rng(1).normal(size=100)
+
+
+@pytest.mark.parametrize(
+    ("validation", "training", "said"),
+    [
+        (
+            np.linspace(0.1, 0.472, 100),
+            np.linspace(0.1, 0.3, 100),
+            "rises after epoch 1, and its training loss does not",
+        ),
+        (np.linspace(0.1023, 0.1477, 100), np.full(100, 0.1), "rises after epoch 1, and its training loss does not"),
+        (0.2 - 0.0006 * EPOCH + 0.02 * WAVE, 0.3 / EPOCH, "takes no clear course"),
+        (0.1 + 0.02 * np.sin(EPOCH / 6 + 0.6), 0.3 / EPOCH, "takes no clear course"),
+        (0.1 + 0.02 * np.sin(EPOCH / 3 + 3), 0.3 / EPOCH, "takes no clear course"),
+        (0.1 + 0.01 * WAVE, 0.3 / EPOCH, "has levelled off"),
+        (0.1 + 0.3 * np.exp(-EPOCH / 10), 0.3 / EPOCH, "has levelled off"),
+    ],
+    ids=["both rise", "rises over a level one", "falls in noise", "swings", "swings faster", "noise", "approaches"],
+)
+def test_a_loss_has_levelled_off_only_where_it_lies_level(validation: Any, training: Any, said: str) -> None:
+    sentence = sentences.fitting("tuned", a_method(validation, training))
+    assert said in sentence
+    assert ("levelled off." in sentence) == (said == "has levelled off")
 
 
 def test_a_spike_at_the_last_epoch_is_no_models_headline(tmp_path: Path) -> None:
@@ -1173,6 +1477,13 @@ def test_the_report_needs_neither_tensorflow_nor_keras() -> None:
         (figures.spread("loss", 0.00004, 0.000002), "(4.0 ± 0.2) \N{MULTIPLICATION SIGN} 10⁻⁵"),
         (figures.spread("loss", 0.0271, 0.00003), "0.02710 ± 0.00003"),
         (figures.listed(["a", "b", "c"]), "a, b and c"),
+        (figures.spread("val_precision", 0.972, 0.001), "97.20 ± 0.10 %"),
+        (figures.change("loss", -1e-12), "+0.0000"),
+        (figures.change("loss", -0.00002), "-0.000020"),
+        (figures.change("loss", -2e-8), "-2.0 \N{MULTIPLICATION SIGN} 10⁻⁸"),
+        (figures.change_interval("accuracy", -0.00003, 0.0012), "-0.0030 to +0.12"),
+        (" to ".join(figures.settings(0.01, 0.010004)), "0.01 to 0.010004"),
+        (" to ".join(figures.settings(None, 0.01)), "none to 0.01"),
     ],
 )
 def test_numbers_read_as_a_person_writes_them(text: str, expected: str) -> None:

@@ -3,10 +3,12 @@
 import csv
 import json
 import math
+import re
 import shutil
 from concurrent.futures import Future
 
 import keras_tuner
+import numpy as np
 import pytest
 
 from search import files, study
@@ -242,7 +244,6 @@ def test_steps_after_a_quick_search_take_the_images_that_it_took(tmp_path):
 @pytest.mark.long
 def test_the_model_that_is_kept_scores_what_was_reported(tmp_path, small_data):
     import keras
-    import numpy as np
 
     script = write_exercise(tmp_path, NEURON)
     run(script, "search", *BUDGET, "--data", small_data)
@@ -327,6 +328,7 @@ class Told:
 
 def swept(name, values, folder, workers, **given):
     options = {"retuned": None, "candidates": [], "epochs": 1, "seeds": 1, "seed": 0, "watch": lambda *_: None}
+    options |= {"objective": "val_accuracy", "maximise": True}
     return sweep.sweep(name, values, {}, workers, folder, **{**options, **given})
 
 
@@ -352,6 +354,15 @@ def test_the_seed_that_chooses_a_retuned_value_is_none_that_compares(tmp_path):
     assert not choosing & comparing
     assert chosen == {"sgd": 0.3, "adam": 0.3}
     assert len(rows) == 6
+
+
+@pytest.mark.parametrize(("maximise", "best"), [(True, 0.3), (False, 0.1)])
+def test_a_retuned_value_is_the_best_by_the_objective(tmp_path, maximise, best):
+    """Without an accuracy among the metrics it was the first."""
+    workers = Told(lambda job: job.hyperparameters["rate"])
+    aim = {"objective": "loss", "maximise": maximise}
+    _, chosen = swept("optimizer", ["sgd"], tmp_path, workers, retuned="rate", candidates=[0.2, 0.3, 0.1], **aim)
+    assert chosen == {"sgd": best}
 
 
 @pytest.mark.parametrize(("epochs", "seconds"), [(1, None), (2, None), (3, 0.1), (10, 0.1)])
@@ -385,6 +396,69 @@ def test_a_retraining_of_another_starting_model_is_done_again(left_alone, tmp_pa
     assert "retrain: start batch_size was 128 and is now 256; the earlier result is kept in" in out
     metrics = json.loads((tmp_path / "results" / "small" / "retrain" / "metrics.json").read_text())
     assert metrics["start"]["hyperparameters"]["batch_size"] == 256
+
+
+ONE = ("--epochs", 1, "--seeds", 1, "--workers", 0)
+
+
+@pytest.fixture
+def mine(left_alone, tmp_path):
+    """A copy of the search, and a script of one's own for it."""
+    script = write_exercise(tmp_path, NEURON)
+    shutil.copytree(left_alone[1], tmp_path / "results")
+    return script
+
+
+@pytest.mark.long
+def test_a_sweep_before_the_search_gives_it_its_data_and_seed_and_is_refused_to_another(tmp_path, small_data):
+    """The page had the one's figures beside the other's and named the data of the last."""
+    script = write_exercise(tmp_path, NEURON)
+    run(script, "sweep", "batch_size", *ONE, "--data", small_data, "--seed", 5)
+    search = ("search", "--max-epochs", 1, "--tuner", "random", "--trials", 2, "--workers", 0)
+    said = run(script, *search, "--seed", 6, "--data", small_data, status=2)
+    assert "results with other settings (sweep batch_size: seed was 5 and is now 6)" in said
+    with np.load(small_data) as arrays:
+        np.savez(tmp_path / "other.npz", **{**arrays, "y_train": arrays["y_train"][::-1]})
+    said = run(script, *search, "--data", tmp_path / "other.npz", status=2)
+    assert re.search(r"sweep batch_size: data was \w+… and is now", said)
+    run(script, *search)
+    recorded = json.loads((tmp_path / "results" / "small" / "run.json").read_text())
+    assert recorded["steps"]["search"]["settings"]["seed"] == 5
+    assert recorded["data"]["train"] + recorded["data"]["validation"] == 4800
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("step", ["finalists", "sweep batch_size", "ablation", "retrain"])
+def test_no_step_goes_on_with_another_objective(mine, step):
+    """It was trained by the one and named by the other."""
+    mine.write_text(mine.read_text().replace("max_epochs=9,", 'max_epochs=9, objective="val_loss",'))
+    assert "objective was val_accuracy and is now val_loss" in run(mine, *step.split(), "--workers", 0, status=2)
+
+
+@pytest.mark.long
+def test_a_build_that_changed_is_said_when_it_trains_and_its_reading_of_the_test_images_is_another(mine):
+    run(mine, "retrain", *ONE)
+    mine.write_text(mine.read_text() + "\n# a remark\n")
+    said = run(mine, "sweep", "batch_size", *ONE)
+    assert "Note: the code changed since the search began" in said
+    (mine.parent / "results" / "small" / "retrain" / "metrics.json").unlink()
+    assert "were read for this search on" in run(mine, "retrain", *ONE, status=2)
+    assert "Note: the code changed since the search began" in run(mine, "retrain", *ONE, "--read-test-again")
+
+
+@pytest.mark.long
+def test_after_other_finalists_the_retraining_is_the_next_step(mine):
+    run(mine, "retrain", *ONE)
+    path = mine.parent / "results" / "small" / "retrain" / "metrics.json"
+    record = mine.parent / "results" / "small" / "run.json"
+    metrics, run_json = json.loads(path.read_text()), json.loads(record.read_text())
+    metrics["tuned"]["hyperparameters"]["batch_size"] = 4096  # as of the best before the finalists
+    path.write_text(json.dumps(metrics))
+    run_json["steps"]["retrain"]["files"] |= files.digests(path.parents[1], path)
+    record.write_text(json.dumps(files.seal(run_json)))
+    said = run(mine, "finalists", "--finalists", 1, "--finalist-seeds", 1, "--workers", 0)
+    assert "the retrain is of a configuration that was the best then and is not now" in said
+    assert "retrain --read-test-again" in said[said.index("Next:") :]
 
 
 def test_milestones_of_a_trial_are_its_bracket_s_rungs(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics
 
+from benchmarks import regret
 from search.report import estimators
 
 
@@ -120,6 +121,18 @@ def test_a_value_that_diverged_is_no_winner_however_good_its_survivors():
     assert estimators.compare_blocks([[math.nan] * 3] * 2).order == []
 
 
+def test_scores_that_count_images_are_not_told_apart_by_one_image():
+    """Two seeds that agree to the image have no variance, and would tell anything apart."""
+    image = np.float32(1e-3)
+    agreed = [[0.989, 0.989], [0.988, 0.988]]
+    assert estimators.compare_blocks(agreed).worse == [1]
+    assert estimators.compare_blocks(np.float32(agreed), image).worse == []
+    assert estimators.compare_blocks([[0.989] * 5, [0.988] * 5, [0.9] * 5], image).worse == [2]
+    (step,) = estimators.successive_differences(np.float32([[0.988] * 5, [0.989] * 5]), image)
+    assert step.low < 0 < step.value < step.high
+    assert estimators.successive_differences([[0.98] * 5, [0.989] * 5], image)[0].low > 0
+
+
 def test_one_seed_or_one_value_claims_nothing():
     assert estimators.compare_blocks([[0.99], [0.5]]).worse == []
     assert estimators.compare_blocks([[0.99, 0.98, 0.99]]).worse == []
@@ -166,3 +179,17 @@ def test_one_spike_does_not_move_a_rolling_median():
     values = np.full(30, 0.1)
     values[12] = 9.0
     assert estimators.rolling_median(values, 5) == pytest.approx(np.full(26, 0.1))
+
+
+def test_few_searches_have_student_s_interval():
+    values = np.random.default_rng(0).normal(size=(5, 10))
+    low, high = stats.t.interval(0.95, 4, values.mean(axis=0), stats.sem(values, axis=0))
+    assert regret.half_of_interval(values) == pytest.approx((high - low) / 2)
+
+
+def test_a_trend_is_seen_in_noise_and_none_in_noise_alone():
+    random = np.random.default_rng(0)
+    noise = random.normal(size=(400, 50))
+    assert np.mean([estimators.has_trend(one) for one in noise]) < 0.09
+    assert all(estimators.has_trend(one - 0.1 * np.arange(50)) for one in noise)
+    assert not estimators.has_trend(np.ones(50))

@@ -575,3 +575,62 @@ class StopsEvaluating(keras.callbacks.Callback):
 def test_an_evaluation_that_is_stopped_before_it_begins_has_one_batch():
     ours, theirs = by_both(dense, X, REAL, validation_data=(X, REAL), callbacks=(StopsEvaluating,), batch_size=4)
     assert_same(ours, theirs)
+
+
+class Told(keras.Model):
+    """Its metrics are what a callback leaves on it."""
+
+    told = 0.0
+
+    def __init__(self):
+        super().__init__()
+        self.inner = L.Dense(1)
+
+    def call(self, inputs):
+        return self.inner(inputs)
+
+    def get_metrics_result(self):
+        return {**super().get_metrics_result(), "told": self.told}
+
+
+class Scaled(keras.metrics.MeanAbsoluteError):
+    scale = 1.0
+
+    def result(self):
+        return self.scale * super().result()
+
+
+class Tells(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.told = float(epoch)
+        for metric in self.model.metrics[1].metrics:
+            metric.scale = 10.0**epoch
+
+
+def _told():
+    model = Told()
+    model.compile("sgd", "mse", metrics=[Scaled(name="scaled")])
+    return model
+
+
+def test_what_a_metric_of_the_user_s_reads_from_python_is_read_after_every_epoch():
+    """It was read once, while the epoch was traced."""
+    ours, theirs = by_both(_told, X, REAL, validation_data=(X, REAL), epochs=3, callbacks=(Tells,))
+    assert_same(ours, theirs)
+    assert theirs[1].history["told"] == theirs[1].history["val_told"] == [0, 1, 2]
+    assert theirs[1].history["scaled"][2] > 20 * theirs[1].history["scaled"][0]
+
+
+def test_validation_data_that_a_callback_fills_is_read_when_it_is_used_first():
+    def trained(train):
+        filled = np.zeros_like(X)
+
+        def fill(logs):
+            filled[:] = X
+
+        keras.utils.set_random_seed(1)
+        callbacks = [K.LambdaCallback(on_train_begin=fill)]
+        return train(dense(), X, REAL, shuffle=False, validation_data=(filled, REAL), callbacks=callbacks, verbose=0)
+
+    ours, theirs = (trained(one).history["val_loss"] for one in (fit, keras.Model.fit))
+    assert ours == pytest.approx(theirs, rel=1e-5)

@@ -588,3 +588,49 @@ def test_whether_a_metric_begins_each_epoch_anew(metric, anew):
     assert _is_reset(one) == anew
     for variable, value in zip(one.variables, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)
+
+
+class LeavesInLogs(K.Callback):
+    """A callback that may be gone on with, and writes into the logs."""
+
+    def __init__(self, what):
+        super().__init__()
+        self.what = what
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["left"] = self.what
+
+    def get_state(self):
+        return {"seen": np.float64(0.5)}
+
+    def set_state(self, state):
+        assert state == {"seen": 0.5}
+
+
+@pytest.mark.parametrize("left", [None, np.float32(0.1), object()], ids=["a metric a class", "a number", "an object"])
+def test_whatever_is_in_the_logs_an_interrupted_training_goes_on_or_begins_anew(tmp_path, left):
+    """The state could not be written as JSON, and where an epoch took long the trial failed."""
+    classes = np.eye(3, dtype="float32")[np.arange(N) % 3]
+
+    def trained(state, stop_after=None):
+        keras.utils.set_random_seed(3)
+        model = keras.Sequential([keras.Input((4,)), L.Dense(5, "tanh"), L.Dropout(0.2), L.Dense(3, "softmax")])
+        model.compile("adam", "categorical_crossentropy", metrics=[keras.metrics.F1Score()])
+        stops = [stop_after]
+
+        def stopping():
+            stops[0] = None if stops[0] is None else stops[0] - 1
+            return stops[0] == 0
+
+        with planned(TrainingPlan((0, 1), state, {}, stopping=stopping)) as record, contextlib.suppress(Stopped):
+            model.fit(X, classes, epochs=4, verbose=0, callbacks=[] if left is None else [LeavesInLogs(left)])
+        return model, record, model.history
+
+    whole = trained(tmp_path / "whole.npz")
+    trained(tmp_path / "again.npz", stop_after=2)
+    assert (tmp_path / "again.npz").exists() == (type(left) is not object)
+    model, record, history = trained(tmp_path / "again.npz")
+    assert record.history == whole[1].history
+    assert [*map(type, history.history["f1_score"])] == [*map(type, whole[2].history["f1_score"])]
+    np.testing.assert_array_equal(history.history["f1_score"], whole[2].history["f1_score"])
+    np.testing.assert_array_equal(model.get_weights()[0], whole[0].get_weights()[0])

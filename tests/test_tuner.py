@@ -548,3 +548,76 @@ def test_two_workers_do_what_none_does_with_everything_at_once(tmp_path, capsys)
     frame = pytest.importorskip("pandas") and one.results_frame()
     assert list(frame["trial_id"]) == ["0", "1", "2", "3"]
     assert list(frame["hp.rate"]) == [row["hyperparameters"]["rate"] for row in rows]
+
+
+class Extended(search.HyperModel):
+    """Trains, gives the model further weights, and trains again."""
+
+    def build(self, hp):
+        return build(hp)
+
+    def fit(self, hp, model, *args, **kwargs):
+        history = model.fit(*args, **kwargs)
+        model.layers[0].enable_lora(2)
+        model.compile(keras.optimizers.SGD(10.0), "mse")
+        model.fit(*args, **kwargs)
+        return history
+
+
+def test_weights_that_a_model_is_given_after_its_best_epoch_lose_neither_the_trial_nor_that_epoch(tmp_path):
+    one = searched(tmp_path, hypermodel=Extended(), max_trials=2)
+    assert {row["status"] for row in one.results} == {"COMPLETED"}
+    best = one.get_best_models(1)[0]
+    assert best.evaluate(FIT["x"], FIT["y"], verbose=0) > 0
+
+
+def growing(hp):
+    kind = hp.Choice("kind", ["a", "b"])
+    with hp.conditional_scope("kind", ["a"]):
+        if kind == "a":
+            hp.Int("x", 1, 2)
+    if kind == "b":
+        hp.Int("y", 5, 6)
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    return model
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.long)])
+def test_a_grid_that_grows_has_kerastuner_s_combinations(tmp_path, workers):
+    """Those before the trial that declares a hyper-parameter were tried again with each of its values."""
+    values = []
+    for kind, given in ((search.GridSearch, {"workers": workers}), (keras_tuner.GridSearch, {})):
+        one = kind(growing, "loss", directory=tmp_path / kind.__module__, **given)
+        one.search(X, Y, verbose=0)
+        values.append([one.oracle.trials[name].hyperparameters.values for name in sorted(one.oracle.trials)])
+    assert values[0] == values[1]
+    assert len(values[0]) == 4
+
+
+class NamesAsTheLab(search.HyperModel):
+    """Hyper-parameters that the exercises' trainer knows by name."""
+
+    def build(self, hp):
+        hp.Fixed("batch_size", 16)
+        hp.Fixed("schedule", "cosine")
+        return build(hp)
+
+    def fit(self, hp, model, *args, **kwargs):
+        history = super().fit(hp, model, *args, **kwargs)
+        return {"val_loss": history.history["val_loss"][-1], "steps": int(model.optimizer.iterations.numpy())}
+
+
+def test_a_hypermodel_of_the_library_trains_as_kerastuner_s_whatever_its_hyperparameters_are_called(tmp_path):
+    one = searched(tmp_path, hypermodel=NamesAsTheLab(), max_trials=1)
+    assert one.results[0]["metrics"]["steps"] == 2 * -(-len(FIT["x"]) // 32)
+
+
+def test_a_search_with_conditional_scopes_goes_on_when_it_is_run_again(tmp_path):
+    """What a scope depends on could be read from a trial's file once, and is read several times."""
+    fit = {"x": X, "y": Y, "verbose": 0}
+    searched(tmp_path / "part", "RandomSearch", growing, fit, objective="loss", max_trials=2)
+    more = searched(tmp_path / "part", "RandomSearch", growing, fit, objective="loss", max_trials=4)
+    whole = searched(tmp_path / "whole", "RandomSearch", growing, fit, objective="loss", max_trials=4)
+    assert [row["hyperparameters"] for row in more.results] == [row["hyperparameters"] for row in whole.results]
+    assert [row["score"] for row in more.results] == [row["score"] for row in whole.results]

@@ -1,15 +1,19 @@
 """``verify``: right results pass, each kind of wrong one is named, also where its digest was made to fit."""
 
+import base64
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import textwrap
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -17,7 +21,7 @@ from search import files
 from search.errors import RequestError
 from search.lab.archive import archive
 from search.lab.reproduce import reproduce, verdict
-from search.lab.verify import verify
+from search.lab.verify import PICTURES, verify
 from tests.conftest import NEURON, ROOT, run, write_exercise
 
 
@@ -196,6 +200,110 @@ def test_predictions_of_other_labels_are_named(results):
         arrays = dict(kept)
     files.write_npz(path, **{**arrays, "label": 1 - arrays["label"]})
     assert "labels are not" in wrong(results)["networks on the test images"]
+
+
+def exchange(text, a, b):
+    """The text with ``a`` and ``b`` in each other's place."""
+    return text.replace(a, "\0").replace(b, a).replace("\0", b)
+
+
+@pytest.mark.long
+def test_pictures_in_each_other_s_place_and_a_plot_that_is_another_are_named(results):
+    page = results / "small" / "report.html"
+    first, second = PICTURES.findall(page.read_text())[:2]
+    page.write_text(exchange(page.read_text(), first, second))
+    assert "is not the picture in its place" in wrong(results)["report"]
+    page.write_text(exchange(page.read_text(), first, second))
+    plots = results / "small" / "plots"
+    shutil.copy(plots / "loss.png", plots / "accuracy.png")
+    assert wrong(results)["report"] == "plots/accuracy.png is not the picture in its place on the page"
+    loss = base64.b64encode((plots / "loss.png").read_bytes()).decode()
+    page.write_text(page.read_text().replace(second, loss))
+    assert "another picture than the numbers give in the place of plots/accuracy.png" in wrong(results)["report"]
+    page.write_text(re.sub('(name="matplotlib" content=")[^"]*', r"\g<1>1.0", page.read_text()))
+    assert "report" not in wrong(results)  # another version draws otherwise, and nothing else differs
+
+
+def test_a_summary_that_the_numbers_do_not_say_is_named(results):
+    path = results / "small" / "summary.txt"
+    path.write_text(path.read_text().replace("0 failed", "9 failed"))
+    assert wrong(results)["report"].startswith("summary.txt: ")
+
+
+@pytest.mark.long
+def test_the_network_of_the_best_epoch_is_checked(results):
+    retrain = results / "small" / "retrain"
+
+    def zero(data):
+        network = keras.saving.load_model(retrain / "best_epoch_model.keras")
+        network.set_weights([0 * weight for weight in network.get_weights()])
+        network.save(retrain / "best_epoch_model.keras")
+        return (retrain / "best_epoch_model.keras").read_bytes()
+
+    whole = (retrain / "best_epoch_model.keras").read_bytes()
+    (retrain / "best_epoch_model.keras").write_bytes(whole[:-1])
+    assert "best_epoch_model.keras: was changed" in wrong(results)["digests"]
+    (retrain / "best_epoch_model.keras").write_bytes(whole)
+    forge(results, "retrain/best_epoch_model.keras", zero)
+    found = wrong(results)
+    assert "digests" not in found
+    assert "best_epoch_model.keras reads" in found["networks on the test images"]
+
+
+def test_a_part_that_no_step_is_recorded_to_have_written_is_named(results):
+    shutil.copy(results / "small" / "sweeps" / "batch_size.csv", results / "small" / "sweeps" / "layers.csv")
+    assert "no complete step is recorded that wrote sweeps/layers.csv" in wrong(results)["digests"]
+
+
+def test_a_record_without_its_seal_is_damaged(results):
+    path = results / "small" / "run.json"
+    record = json.loads(path.read_text())
+    del record["sha256"]
+    path.write_text(json.dumps(record))
+    assert "it was changed since its step wrote it" in wrong(results)["digests"]
+
+
+def test_what_has_not_run_is_no_wrong_result(results):
+    folder = results / "small"
+    record = json.loads((folder / "run.json").read_text())
+    record["steps"] = {"search": record["steps"]["search"]}
+    (folder / "run.json").write_text(json.dumps(files.seal(record)))
+    for part in ("finalists", "sweeps", "ablation", "retrain"):
+        shutil.rmtree(folder / part)
+    (folder / "report.html").unlink()
+    found = {finding.checked: finding.verdict for finding in verify(results)}
+    for checked in ("finalists", "ablation", "counts and intervals", "networks on the test images", "report"):
+        assert found[checked] == "not run yet"
+
+
+@pytest.mark.long
+def test_a_link_in_a_folder_is_not_followed(results, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "large").write_bytes(b"0" * 1000)
+    (results / "small" / "link").symlink_to(tmp_path / "elsewhere")
+    files.copy_tree(results / "small", tmp_path / "copy", "state*")
+    assert (tmp_path / "copy" / "trials.csv").exists()
+    assert not (tmp_path / "copy" / "link").exists()
+    assert wrong(results) == {}
+
+
+@pytest.mark.parametrize("kind", ["bz2", "gz", "xz"])
+def test_an_archive_that_is_cut_short_is_refused(tmp_path, kind):
+    whole = tmp_path / f"whole.tar.{kind}"
+    (tmp_path / "noise").write_bytes(np.random.default_rng(0).bytes(200_000))
+    with tarfile.open(whole, f"w:{kind}") as archive:
+        archive.add(tmp_path / "noise", "noise")
+    cut = tmp_path / f"cut.tar.{kind}"
+    for share in (0.001, 0.5, 0.9):
+        cut.write_bytes(whole.read_bytes()[: int(share * whole.stat().st_size)])
+        with pytest.raises(RequestError, match="cannot be read"):
+            verify(cut)
+
+
+def test_a_pipe_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.tar.bz2")
+    with pytest.raises(RequestError, match="neither a file nor a folder"):
+        verify(tmp_path / "pipe.tar.bz2")
 
 
 def test_nothing_to_verify_is_refused(tmp_path):

@@ -36,7 +36,6 @@ FROM_AN_EXERCISE = (
     "search/trial_*/trial.json",
 )
 EPOCHS_OF_THE_LAB = 100
-SET_ASIDE = re.compile(r"\.old-\d+$")
 FROM_RESULTS = ("report.html", "*.csv", "*.json", "summary.txt", "plots/*.png")
 
 
@@ -103,7 +102,7 @@ def lacking(results: Path) -> list[str]:
 
 def _exercises(results: Path) -> list[Path]:
     """The folders of exercises, without those that ``--fresh`` set aside."""
-    return sorted(path.parent for path in results.glob("*/run.json") if not SET_ASIDE.search(path.parent.name))
+    return sorted(path.parent for path in results.glob("*/run.json") if not files.SET_ASIDE.search(path.parent.name))
 
 
 def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from rich.console import Console
 
 from search import files, provenance, results
 from search.errors import RequestError, WorkError
@@ -50,6 +47,7 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
     settings |= planning.planned_before(session, "search")
     if earlier is not None:
         _refuse_changes(session, earlier["settings"], settings)
+    session.refuse_another("search")
     complete = earlier is not None and earlier["complete"] and _readable(session, *session.searched)
     if complete and earlier["source"] == provenance.source_sha256(session.script):
         _say_complete(session, earlier)
@@ -74,6 +72,7 @@ def search(session: Session, *, tuner: str, max_epochs: int, trials: int) -> Non
         session.say(f"Going on with the search that was interrupted: {len(run.known)} trials are done.")
     run.plan(model, _xla_break_even(session))
     run.search()
+    _sum_up_again(session)
 
 
 def finalists(session: Session, *, count: int, seeds: int) -> None:
@@ -88,8 +87,8 @@ def finalists(session: Session, *, count: int, seeds: int) -> None:
         WorkError: there is no search yet, or every finalist failed.
     """
     best = session.best()
+    session.refuse_another("finalists")
     searched = session.run()["steps"]["search"]
-    _refuse_changes(session, searched["settings"], session.identity())
     found = results.read_search(session.folder)
     epochs = int(searched["settings"]["max_epochs"])
     request = {"finalists": count, "seeds": seeds, "epochs": epochs, "trials": len(found.trials), **session.identity()}
@@ -158,7 +157,14 @@ def _take_winner(session: Session) -> None:
             "chosen_by": "finalists",
         },
     )
-    console.print_finalists(exercise, session.console)
+    console.print_finalists(results.read_search(session.folder), session.console)
+    _sum_up_again(session)
+
+
+def _sum_up_again(session: Session) -> None:
+    """A summary that is there is kept to what the folder holds now."""
+    if (session.folder / "summary.txt").exists():
+        files.write_text(session.folder / "summary.txt", console.summary(session.folder))
 
 
 def show_summary(session: Session, form: str) -> None:
@@ -175,9 +181,7 @@ def show_summary(session: Session, form: str) -> None:
         print(console.as_json(session.folder))
     else:
         console.print_summary(session.folder, session.console)
-        text = io.StringIO()
-        console.print_summary(session.folder, Console(file=text, width=120))
-        files.write_text(session.folder / "summary.txt", text.getvalue())
+        files.write_text(session.folder / "summary.txt", console.summary(session.folder))
 
 
 def retrain(session: Session, *, epochs: int, seeds: int, again: bool = False) -> None:
@@ -191,7 +195,7 @@ def retrain(session: Session, *, epochs: int, seeds: int, again: bool = False) -
         WorkError: there is no best configuration yet, or a training failed.
     """
     best = session.best()
-    _refuse_changes(session, session.run()["steps"]["search"]["settings"], session.identity())
+    session.refuse_another("retrain")
     xla_break_even = _xla_break_even(session)
     fits = planning.fitting_seeds(session, "retrain", seeds, [best, session.exercise.start], epochs, xla_break_even)
     if fits is None:
@@ -205,7 +209,8 @@ def retrain(session: Session, *, epochs: int, seeds: int, again: bool = False) -
         "start": dict(session.exercise.start),
     }
     folder = session.folder / "retrain"
-    retrained = ("metrics.json", "history.csv", "start_history.csv", "misread.npz", "predictions.npz")
+    tables = ("metrics.json", "history.csv", "start_history.csv", "misread.npz", "predictions.npz")
+    retrained = (*tables, "model.keras", "best_epoch_model.keras", "start_model.keras")
     if _reusable(session, "retrain", settings, *(folder / name for name in retrained)):
         printing.print_metrics(session, files.read_json(folder / "metrics.json"))
         return
@@ -264,11 +269,9 @@ def sweep(
         WorkError: there is no best configuration yet, or every training failed.
     """
     best = session.best() if held_from == "best" else None
-    searched = session.run()["steps"].get("search")
-    if searched is not None:
-        _refuse_changes(session, searched["settings"], session.identity())
     step, folder = f"sweep {name}", session.folder / "sweeps"
     table = folder / f"{files.slug(name)}.csv"
+    session.refuse_another(step)
     seeds = planning.planned_before(session, step).get("seeds", seeds)
     request = {"from": held_from, "best": best, "most_values": most_values, "epochs": epochs, "seeds": seeds}
     request |= {"start": dict(session.exercise.start), **session.identity()}
@@ -313,6 +316,8 @@ def sweep(
             folder,
             retuned=retuned,
             candidates=candidates,
+            objective=session.exercise.objective,
+            maximise=session.exercise.direction == "max",
             epochs=epochs,
             seeds=seeds,
             seed=session.seed,
@@ -335,7 +340,7 @@ def ablation(session: Session, *, epochs: int, seeds: int) -> None:
         WorkError: there is no best configuration yet, or every training failed.
     """
     best = session.best()
-    _refuse_changes(session, session.run()["steps"]["search"]["settings"], session.identity())
+    session.refuse_another("ablation")
     seeds = planning.planned_before(session, "ablation").get("seeds", seeds)
     asked = {"epochs": epochs, "seeds": seeds, "best": best, **session.identity()}
     request = {**asked, "start": dict(session.exercise.start), "retuned": dict(session.exercise.retuned)}
@@ -559,17 +564,17 @@ def _refuse_changes(session: Session, earlier: dict[str, Any], settings: dict[st
         )
 
 
-def _say_changes(session: Session, earlier: dict[str, Any]) -> None:
-    """What else is different since the search began: its trials stay comparable unless the person knows better."""
+def _say_changes(session: Session, earlier: dict[str, Any], what: str = "this") -> None:
+    """What else is different since ``what`` began: its trials stay comparable unless the person knows better."""
     now = provenance.collect(session.script, 0)
     for name, version in earlier["versions"].items():
         if now["versions"].get(name) != version:
             session.say(
-                f"Note: {name} was {version} when this began and is now {now['versions'].get(name)}; "
+                f"Note: {name} was {version} when {what} began and is now {now['versions'].get(name)}; "
                 "what is trained from now on may differ in the last bits."
             )
     if earlier["source"] != now["source"]:
-        session.say("Note: the code changed since this began; --fresh starts anew if that changes what is trained.")
+        session.say(f"Note: the code changed since {what} began; --fresh starts anew if that changes what is trained.")
 
 
 @contextlib.contextmanager
@@ -583,10 +588,14 @@ def _training(
         facts: of the record; what is added to them until the end is in it too.
         written: what the step leaves.
     """
+    searched = session.run()["steps"].get("search")
+    if searched is not None:
+        _say_changes(session, searched, "the search")
     collected = provenance.collect(session.script, session.start_workers().size)
     session.record(step, {**collected, **facts, "complete": False}, start)
     began = time.monotonic()
     with Progress(session.console, "trainings", forecast.trainings, forecast.left) as progress:
         yield printing.watch(progress, forecast.ended)
-    ended = {"files": files.digests(session.folder, *written), "seconds": round(time.monotonic() - began, 2)}
+    there = [path for path in written if path.exists()]  # a fit of one's own may keep no network of its best epoch
+    ended = {"files": files.digests(session.folder, *there), "seconds": round(time.monotonic() - began, 2)}
     session.record(step, {**collected, **facts, **ended, "complete": True}, start)

@@ -25,11 +25,16 @@ class _Base:
 
 
 class HyperModel(_Base):
-    """A ``keras_tuner.HyperModel`` that trains with the batch size in its space.
+    """A ``keras_tuner.HyperModel``; an exercise's trains with the batch size and the schedule in its space.
 
     Subclasses define ``build(self, hp)`` and return a compiled Keras model. Wherever KerasTuner is imported, this class
     has its ``HyperModel`` as a base; that it is not imported here lets an exercise script answer ``--help`` at once.
+
+    Attributes:
+        is_an_exercises: whether :meth:`Exercise.made` made it. What a user gives to a tuner trains as KerasTuner's.
     """
+
+    is_an_exercises = False
 
     def __new__(cls, *args: Any, **kwargs: Any) -> HyperModel:
         import keras_tuner  # noqa: F401
@@ -44,10 +49,13 @@ class HyperModel(_Base):
     def fit(
         self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any
     ) -> keras.callbacks.History:
-        """Trains as ``model.fit`` does, with the batch size in ``hp`` (Keras's 32 where the space has none).
+        """Trains as ``model.fit`` does; in an exercise with the batch size in ``hp`` (Keras's 32 where the space has none).
 
-        Where ``hp`` has ``schedule`` as ``"cosine"``, the learning rate falls to zero, see :func:`search.lab.schedule.cosine`.
+        Where ``hp`` there has ``schedule`` as ``"cosine"``, the learning rate falls to zero, see
+        :func:`search.lab.schedule.cosine`.
         """
+        if not self.is_an_exercises:
+            return model.fit(*args, **kwargs)
         from search.lab import schedule
         from search.training.fit import fit
 
@@ -127,12 +135,16 @@ class Exercise:
         Raises:
             RequestError: a field holds something else than it should.
         """
+        from search.files import SET_ASIDE
         from search.lab.data import TASKS
+        from search.lab.options import QUICK_FOLDER
 
         hypermodel, sweeps, epochs, limit = self.hypermodel, self.sweeps, self.max_epochs, self.trial_seconds
         kind = hypermodel.__name__ if isinstance(hypermodel, type) else type(hypermodel).__name__
         for name, good, expected in (
             ("name", isinstance(self.name, str) and re.fullmatch(r"\w[\w.-]*", self.name), "the name of a folder"),
+            ("name", self.name != QUICK_FOLDER, f"another: results/{QUICK_FOLDER} is the folder of --quick"),
+            ("name", not SET_ASIDE.search(str(self.name)), "another: so are folders called that were set aside"),
             ("task", self.task in tuple(TASKS), f"one of {', '.join(map(repr, TASKS))}"),
             (
                 "hypermodel",
@@ -158,6 +170,12 @@ class Exercise:
         ):
             if not good:
                 raise RequestError(f"the Exercise's {name} is {getattr(self, name)!r}; expected {expected}")
+
+    def made(self) -> HyperModel:
+        """A new hypermodel of the exercise."""
+        hypermodel = self.hypermodel()
+        hypermodel.is_an_exercises = True
+        return hypermodel
 
     @property
     def direction(self) -> str:

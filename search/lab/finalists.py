@@ -124,7 +124,7 @@ def compete(
         xla_break_even=xla_break_even,
         watch=watch,
     )
-    rows = [_row(one, start, each, objective, epochs) for one, each in zip(finalists, outcomes, strict=True)]
+    rows = [_row(one, start, each, objective) for one, each in zip(finalists, outcomes, strict=True)]
     scores = np.array([row["scores"] for row in rows], float)  # None becomes NaN
     try:
         won, level = winner(scores if maximise else -scores, [row["parameters"] for row in rows])
@@ -144,11 +144,8 @@ def compete(
     return content
 
 
-def _row(
-    finalist: Finalist, start: Mapping[str, Any], outcomes: Sequence[Outcome], objective: str, epochs: int
-) -> dict[str, Any]:
-    # of a training that was interrupted, only a part of the seconds is known
-    timed = [sum(outcome.epoch_seconds) for outcome in outcomes if len(outcome.epoch_seconds) == epochs]
+def _row(finalist: Finalist, start: Mapping[str, Any], outcomes: Sequence[Outcome], objective: str) -> dict[str, Any]:
+    timed = [outcome.trained_seconds for outcome in outcomes if outcome.trained_seconds is not None]
     return {
         "trial_id": finalist.trial_id,
         "start": finalist.hyperparameters == start,

@@ -60,8 +60,10 @@ def print_metrics(session: Session, metrics: dict[str, Any]) -> None:
     table.add_column("")
     several = len(metrics["tuned"]["seeds"]) > 1
     over = (", median" if several else ""), (" of the mean" if several else "")
+    runs = [run for name in ("tuned", "start") for run in metrics[name]["seeds"]]
+    trained = sorted({int(run.get("epochs", metrics["epochs"])) for run in runs})
     columns = (
-        f"loss at {figures.plural(metrics['epochs'], 'epoch')}{over[0]}",
+        f"loss at {f'{trained[0]} to ' if len(trained) > 1 else ''}{figures.plural(trained[-1], 'epoch')}{over[0]}",
         f"test accuracy{over[0]}",
         f"95 % interval{over[1]}",
     )
@@ -79,6 +81,8 @@ def print_metrics(session: Session, metrics: dict[str, Any]) -> None:
         f"Tuned minus starting model, mean test accuracy: {100 * gain['value']:+.2f} points, 95 % interval "
         f"{100 * gain['low']:+.2f} to {100 * gain['high']:+.2f} over {'seeds and images' if several else 'images'}."
     )
+    if any(run.get("of_epoch", run.get("epochs")) != run.get("epochs") for run in runs):
+        session.say("Note: fit left networks that are not those of their last epoch; all figures are of what it left.")
     session.say(
         f"Always answering the most frequent class would score {figures.percent(metrics['majority_accuracy'])}."
     )
@@ -124,7 +128,8 @@ def event(trial: Any, best: Any) -> str:
     values = sentences.configuration(own_values(trial.hyperparameters.values))
     if trial.status == "FAILED":
         return f"trial {trial.trial_id} failed: {trial.message}; {values}"
-    epochs = trial.hyperparameters.values.get("tuner/epochs") or len(trial.metrics.get_history("loss"))
+    told = [len(metric.get_history()) for metric in trial.metrics.metrics.values()]
+    epochs = trial.hyperparameters.values.get("tuner/epochs") or max(told)
     note = f"; {trial.message}" if trial.message else ""
     return f"trial {trial.trial_id}: {trial.score:.4f} after {epochs} {'epoch' if epochs == 1 else 'epochs'}; best {best.score:.4f}; {values}{note}"
 
@@ -144,7 +149,7 @@ def watch(progress: Progress, ended: Callable[[Any, Any], None]) -> Callable[[An
         if not outcome.completed:
             progress.advance(f"{job.name} failed: {outcome.message}")
             return
-        accuracy = outcome.history.get("val_accuracy", [math.nan])[-1]
-        progress.advance(f"{job.name}: loss {outcome.history['loss'][-1]:.4f}, validation accuracy {accuracy:.4f}")
+        loss, accuracy = outcome.final("loss"), outcome.final("val_accuracy")
+        progress.advance(f"{job.name}: loss {loss:.4f}, validation accuracy {accuracy:.4f}")
 
     return watch

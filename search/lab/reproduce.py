@@ -82,8 +82,8 @@ def _trained_again(folder: Path, script: Path, step: Mapping[str, Any], images: 
         here = Path(scratch)
         for module in script.parent.glob("*.py"):  # what a script imports from beside it
             shutil.copy(module, here / module.name)
-        left_out = shutil.ignore_patterns("retrain", "sweeps", "plots", "state*", "*.old-*", ".lock*")
-        shutil.copytree(folder, here / "results" / folder.name, ignore=left_out)
+        left_out = ("retrain", "sweeps", "plots", "state*", "*.old-*", ".lock*")
+        files.copy_tree(folder, here / "results" / folder.name, *left_out)
         flags = [
             "--epochs",
             step["epochs"],

@@ -18,6 +18,7 @@ from search.errors import WorkError
 from search.lab import data
 from search.lab.exercise import Exercise
 from search.report import estimators
+from search.results import METRICS
 from search.training import checkpoint
 from search.training.best import restore_best
 from search.training.fit import evaluate
@@ -27,6 +28,7 @@ from search.workers.trial import Job, Outcome, build
 RETRAINING = 1  # sets the seeds of retraining apart from those of trials, (seed, trial)
 MISREAD_SHOWN = 48
 AT_A_TIME = 1000  # images through a network
+SAME_LOSS = 1e-3  # of a validation loss: a network that differs less from an epoch's is that epoch's, to rounding
 
 
 def retrain(
@@ -83,6 +85,8 @@ def retrain(
                 f"retraining the {jobs[key].name} failed: {outcome.message}; another --seed, fewer --epochs or a search anew may "
                 "serve, and what has been trained is kept"
             )
+    for job in jobs.values():  # before the test images are spent
+        checkpoint.read(_kept(job), job.identity(exercise.name, source.sha256))
     tests = _Tests(exercise, source, read_test(), folder)
     metrics: dict[str, Any] = {
         "format": 1,
@@ -95,10 +99,12 @@ def retrain(
     for name in models:
         trained = [(jobs[name, k], outcomes[name, k]) for k in range(seeds)]
         metrics[name], outputs[name] = tests.of_model(name, trained)
-        _write_histories(
-            folder / ("history.csv" if name == "tuned" else f"{name}_history.csv"),
-            [outcome.history for _, outcome in trained],
-        )
+        histories = [
+            # Without model.fit there are no epochs' figures but what is known at the end.
+            outcome.history if job.state.exists() else {metric: [run[metric]] for metric in METRICS if metric in run}
+            for (job, outcome), run in zip(trained, metrics[name]["seeds"], strict=True)
+        ]
+        _write_histories(folder / ("history.csv" if name == "tuned" else f"{name}_history.csv"), histories)
     right = {name: _classes(outputs[name]) == tests.labels for name in ("start", "tuned")}
     intervals, difference = estimators.accuracy_intervals(right)
     for name, interval in intervals.items():
@@ -116,6 +122,7 @@ class _Tests:
     def __init__(self, exercise: Exercise, source: data.Source, examples: data.Examples, folder: Path) -> None:
         self._exercise, self._source, self._folder = exercise, source, folder
         self.examples, self.labels = examples, _classes(examples.y)
+        self._validation = data.validation_examples(source, data.TASKS[exercise.task])
         self._loss_function: dict[str, Any] = {}  # of the network evaluated last
 
     def of_model(self, name: str, trained: Sequence[tuple[Job, Outcome]]) -> tuple[dict[str, Any], NDArray[np.float32]]:
@@ -147,18 +154,21 @@ class _Tests:
         """
         exercise = self._exercise
         _, model = build(exercise.hypermodel(), job.hyperparameters, job.seed)
-        checkpoint.restore(checkpoint.read(job.state, job.identity(exercise.name, self._source.sha256)), model)
+        checkpoint.restore(checkpoint.read(_kept(job), job.identity(exercise.name, self._source.sha256)), model)
         self._loss_function = _loss_function(model)
         outputs, loss, correct = self._answers(model)
+        trained = max(map(len, outcome.history.values())) if job.state.exists() else job.epochs
+        ended, of_epoch = self._ended(model, outcome.history)
         run = {
-            **{metric: series[-1] for metric, series in outcome.history.items()},
-            "loss_last_ten": float(np.median(outcome.history["loss"][-10:])),
+            **ended,
+            "epochs": trained,
+            "of_epoch": trained if of_epoch == len(outcome.history.get("val_loss", ())) else of_epoch,
+            "loss_last_ten": float(np.median(outcome.history.get("loss", [ended["loss"]])[-10:])),
             **_best_epoch(outcome.history, exercise.objective, exercise.direction),
             "test_loss": loss,
             "test_accuracy": correct / len(self.labels),
             "test_correct": correct,
-            # of a training that was interrupted, only a part is known
-            "seconds": round(sum(outcome.epoch_seconds), 3) if len(outcome.epoch_seconds) == job.epochs else None,
+            "seconds": None if outcome.trained_seconds is None else round(outcome.trained_seconds, 3),
         }
         for file in saved[:1]:
             _write_model(self._folder / f"{file}.keras", model)
@@ -169,11 +179,32 @@ class _Tests:
                 _write_model(self._folder / f"{file}.keras", model)
         return run, outputs
 
+    def _ended(self, model: keras.Model, history: Mapping[str, Sequence[float]]) -> tuple[dict[str, float], int | None]:
+        """The training and validation figures of the network, and the epoch, from 1, that it is of; None for none.
+
+        A ``fit`` of the exercise's own may restore an epoch before the last, or set other weights: then they are of the
+        network itself, which is the one that is tested.
+        """
+        last = {metric: series[-1] for metric, series in history.items()}
+        now = {f"val_{name}": value for name, value in evaluate(model, self._validation.x, self._validation.y).items()}
+        losses = np.asarray(history.get("val_loss", ()))
+        alike = np.flatnonzero(np.isclose(losses, now["val_loss"], rtol=SAME_LOSS, atol=0, equal_nan=True))
+        of_epoch = int(alike[-1]) + 1 if len(alike) else None
+        if of_epoch == len(losses) and "loss" in last:
+            return last, of_epoch
+        examples = data.training_examples(self._source, data.TASKS[self._exercise.task])
+        return {**last, **evaluate(model, examples.x, examples.y), **now}, of_epoch
+
     def _answers(self, model: keras.Model) -> tuple[NDArray[np.floating[Any]], float, int]:
         """The outputs, the loss and the number of right answers."""
         outputs = _outputs(model, self.examples.x)
         loss: float = evaluate(model, self.examples.x, self.examples.y)["loss"]
         return outputs, loss, int((_classes(outputs) == self.labels).sum())
+
+
+def _kept(job: Job) -> Path:
+    """The file of the network as the training left it."""
+    return job.left if job.left.exists() else job.state
 
 
 def _best_epoch(history: Mapping[str, Sequence[float]], objective: str, direction: str) -> dict[str, float]:
@@ -214,9 +245,22 @@ def _median_seed(losses: Sequence[float]) -> int:
 
 
 def _outputs(model: keras.Model, x: NDArray[Any]) -> NDArray[Any]:
-    """As ``model.predict``, whose input pipeline waits by the wall clock, and for ever when that is set back."""
+    """As ``model.predict``, whose input pipeline waits by the wall clock, and for ever when that is set back.
+
+    Where the loss takes logits they are made probabilities.
+    """
     batch = AT_A_TIME
-    return np.concatenate([model(x[i : i + batch], training=False).numpy() for i in range(0, len(x), batch)])
+    found: NDArray[Any] = np.concatenate(
+        [model(x[i : i + batch], training=False).numpy() for i in range(0, len(x), batch)]
+    )
+    if not _loss_function(model).get("from_logits", False):
+        return found
+    if found.shape[-1] == 1:
+        found = 0.5 * (1 + np.tanh(found / 2))
+    else:
+        found = np.exp(found - found.max(axis=-1, keepdims=True))
+        found /= found.sum(axis=-1, keepdims=True)
+    return found
 
 
 def _classes(scores: NDArray[Any]) -> NDArray[np.intp]:

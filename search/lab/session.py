@@ -74,7 +74,7 @@ class Session:
     def held(self, fresh: bool = False) -> Iterator[None]:
         """Locks the results folder, checks the data, and at the end stops the workers.
 
-        Data and seed that were not given, and how many of the images are used, are those of the search in the folder.
+        Data and seed that were not given, and how many of the images are used, are those of what the folder holds.
 
         Args:
             fresh: set what the folder holds aside, unless the same command has begun so and was interrupted.
@@ -105,6 +105,30 @@ class Session:
     def identity(self) -> dict[str, Any]:
         """What every step of a search shares with it: the seed, the training and the test data."""
         return {"seed": self.seed, "data": self.source.sha256, "test_data": self.source.test_sha256}
+
+    def refuse_another(self, step: str) -> None:
+        """Whether the folder's other steps are of this exercise's objective and task, this seed and these images.
+
+        Args:
+            step: the one that is to run; that it was run with others before is its own affair.
+
+        Raises:
+            RequestError: they are not; figures of several would stand on one page.
+        """
+        run, exercise = self.run(), self.exercise
+        about = {"objective": exercise.objective, "direction": exercise.direction, "task": exercise.task}
+        changed = {"exercise": provenance.changes(run["exercise"], about)} if run["steps"] else {}
+        changed |= {
+            name: provenance.changes(recorded["settings"], self.identity())
+            for name, recorded in run["steps"].items()
+            if name != step
+        }
+        for name, changes in changed.items():
+            if changes:
+                raise RequestError(
+                    f"{self.folder} holds results with other settings ({name}: {'; '.join(changes)}); go on with those, or use "
+                    "--fresh to set all of it aside"
+                )
 
     def start_workers(self) -> Workers:
         """The workers; they import TensorFlow while this process does."""
@@ -224,7 +248,7 @@ class Session:
         import search.workers.runtime  # noqa: F401  (before KerasTuner, which imports TensorFlow)
 
         try:
-            return self.exercise.hypermodel()
+            return self.exercise.made()
         except (Exception, SystemExit) as error:  # whatever the exercise's own code raises
             name = self.exercise.hypermodel.__name__
             raise RequestError(
@@ -259,7 +283,8 @@ class Session:
         if not (self.folder / "best.json").exists():
             raise self.no_search()
         best = folders.read_search(self.folder).best
-        assert best is not None
+        if best is None:
+            raise self.no_search()
         self.check_best(best)
         return dict(best.hyperparameters)
 
@@ -314,13 +339,16 @@ class Session:
         """Whether the test images may be read: once a search, or again where the same evaluation was interrupted.
 
         Raises:
-            RequestError: they have been read with other settings and ``again`` is false.
+            RequestError: they have been read with other settings, or by other code, and ``again`` is false.
         """
         now = self._reading(settings)
         for earlier in folders.read_test_readings(self.folder):
-            if not again and earlier["search"] == now["search"] and earlier["settings"] != now["settings"]:
+            other = "settings" if earlier["settings"] != now["settings"] else ""
+            if not other and earlier["code"] not in (None, now["code"]):
+                other = "code"
+            if not again and earlier["search"] == now["search"] and other:
                 raise RequestError(
-                    f"the test images were read for this search on {earlier['when']} with other settings; a figure chosen "
+                    f"the test images were read for this search on {earlier['when']} with other {other}; a figure chosen "
                     "among several is no test: keep that one, or read them again with --read-test-again, which the report says"
                 )
 
@@ -342,6 +370,7 @@ class Session:
             "search": files.seal({"settings": search})["sha256"],
             "settings": json.loads(json.dumps(settings)),
             "data": self.source.test_sha256,
+            "code": provenance.source_sha256(self.script),
         }
 
     def no_search(self) -> WorkError:
@@ -355,18 +384,23 @@ class Session:
         self.console.print(text, markup=False, highlight=False, soft_wrap=not self.console.is_terminal)
 
     def say_next(self, step: str) -> None:
-        """Prints the command that the person will want next."""
-        command = folders.read_record(self.folder).command(step)
-        self.say(f"Next: `{command}`")
+        """Prints the command that the person will want next: first of all what makes up for a part of another configuration."""
+        exercise = folders.read_record(self.folder)
+        stale: dict[str, str] = {}
+        with contextlib.suppress(WorkError):  # which the step that reads it says
+            stale = {} if step == "finalists" else folders.read_exercise(self.folder).stale()
+        for name in stale:
+            self.say(f"Note: the {name} is of a configuration that was the best then and is not now.")
+        self.say(f"Next: `{next(iter(stale.values()), exercise.command(step))}`")
 
     def _take_from_record(self) -> None:
         run = self.run()
-        search = run["steps"].get("search")
-        if search is None:
+        if not run["steps"]:
             return
-        with folders.reading_record(self.folder, "the seed and the data of a search"):
+        step = run["steps"].get("search") or next(iter(run["steps"].values()))
+        with folders.reading_record(self.folder, "the seed and the data of its steps"):
             if self.given_seed is None:
-                self.seed = int(search["settings"].get("seed", 0))
+                self.seed = int(step["settings"].get("seed", 0))
             if self.source_name is None:
                 self.source_name = run["data"].get("given")
             self.most_images = int(run["data"]["train"]) + int(run["data"]["validation"])
@@ -403,7 +437,7 @@ def problem(exercise: Exercise, source: data.Source, hypermodel: Any = None, scr
     return Problem(
         name=exercise.name,
         data=source.sha256,
-        hypermodel=exercise.hypermodel() if hypermodel is None else hypermodel,
+        hypermodel=exercise.made() if hypermodel is None else hypermodel,
         args=(train.x, train.y),
         kwargs={"validation_data": (validation.x, validation.y), "verbose": 0},
         seconds=exercise.trial_seconds,

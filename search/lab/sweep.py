@@ -68,6 +68,8 @@ def sweep(
     *,
     retuned: str | None,
     candidates: list[Any],
+    objective: str,
+    maximise: bool,
     epochs: int,
     seeds: int,
     seed: int,
@@ -78,8 +80,9 @@ def sweep(
     Args:
         name, values: the hyper-parameter and what to try.
         held: the values of the others.
-        retuned, candidates: a hyper-parameter that takes, for each value, the candidate with the best validation
-            accuracy with a seed of its own, which is none of those that compare; None where none is.
+        retuned, candidates: a hyper-parameter that takes, for each value, the candidate with the best objective with a
+            seed of its own, which is none of those that compare; None where none is.
+        objective, maximise: the exercise's.
         folder: the ``sweeps`` folder; the states in it let an interrupted sweep go on.
         epochs, seeds, seed, watch: as in :func:`search.lab.retrain.retrain`. The seeds are the same for every value.
 
@@ -115,7 +118,8 @@ def sweep(
     if retuned is not None:
         tried = [(i, {retuned: candidate}) for i in range(len(values)) for candidate in candidates]
         outcomes = trained([job(values[i], CHOOSING, 0, setting) for i, setting in tried])
-        scores = [outcome.final("val_accuracy", -math.inf) for outcome in outcomes]
+        finals = [outcome.final(objective) * (1 if maximise else -1) for outcome in outcomes]
+        scores = [-math.inf if math.isnan(score) else score for score in finals]
         for i in range(len(values)):
             best = max((j for j, (value, _) in enumerate(tried) if value == i), key=lambda j: scores[j])
             chosen[i] = tried[best][1]

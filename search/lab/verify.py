@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import itertools
+import lzma
 import re
-import shutil
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -22,10 +26,23 @@ from search.lab import data
 from search.lab.options import QUICK_FOLDER
 from search.lab.reproduce import NOT_REPRODUCED, REPRODUCED, reproduce
 
-SET_ASIDE = re.compile(r"\.old-\d+$")
-PICTURES = re.compile(r'data:image/png;base64,[^"]*')  # another version of matplotlib draws other bytes
+PICTURES = re.compile(r'data:image/png;base64,([^"]*)')
+DRAWN_BY = re.compile(r'<meta name="matplotlib" content="([^"]*)">')  # another version draws other bytes
 NETWORKS = "networks on the test images"
+NOT_RUN = "not run yet"
+NEEDED = {  # the step that has to be complete for a check
+    "proposals, promotions and best": "search",
+    "finalists": "finalists",
+    "ablation": "ablation",
+    "counts and intervals": "retrain",
+    NETWORKS: "retrain",
+}
+FAR, FEW = (
+    0.25,
+    1e-3,
+)  # of a pixel, from 0 to 1, and of a picture's: fewer that differ so much are of another drawing program
 NOT_CHECKED = "not checked"  # what the check reads is not what was recorded, which the digests name
+ROUNDED = 2  # test images whose answer another machine's rounding may turn
 SAME_OUTPUT = 1e-4  # of a probability; another machine's compiler rounds otherwise
 
 
@@ -66,7 +83,7 @@ def verify(path: Path, images: str | None = None, retrain: bool = False) -> list
     checks[NETWORKS] = partial(_networks, images=images)
     with _opened(path) as folder:
         found = [folder] if (folder / "run.json").is_file() else sorted(one.parent for one in folder.rglob("run.json"))
-        found = [one for one in found if not any(SET_ASIDE.search(part) for part in one.parts)]
+        found = [one for one in found if not any(files.SET_ASIDE.search(part) for part in one.parts)]
         if not found:
             raise RequestError(f"{path} holds no run.json; expected results/<exercise>, a results folder or a hand-in")
         source = path.resolve().name
@@ -79,8 +96,11 @@ def _findings(
     source: str, folder: Path, checks: dict[str, Callable[[Path], str]], images: str | None, retrain: bool
 ) -> Iterator[Finding]:
     exercise = f"{QUICK_FOLDER}/{folder.name}" if folder.resolve().parent.name == QUICK_FOLDER else folder.name
-    changed = ""
+    changed, undone = "", _not_run(folder)
     for checked, check in checks.items():
+        if checked in undone:
+            yield Finding(source, exercise, checked, NOT_RUN)
+            continue
         differs = _answer(check, folder)
         if changed and differs == changed:
             yield Finding(source, exercise, checked, NOT_CHECKED, "see the digests")
@@ -93,6 +113,16 @@ def _findings(
                 yield Finding(source, exercise, *compared)
         except (WorkError, RequestError) as error:
             yield Finding(source, exercise, "trained again", NOT_REPRODUCED, str(error))
+
+
+def _not_run(folder: Path) -> list[str]:
+    """The checks of steps that are not complete yet, which says nothing against the results there are."""
+    try:
+        steps = results.read_record(folder).steps
+    except WorkError:
+        return []  # which every check says
+    undone = [checked for checked, step in NEEDED.items() if not steps.get(step, {}).get("complete")]
+    return undone if (folder / "report.html").exists() else [*undone, "report"]
 
 
 def _answer(check: Callable[[Path], str], folder: Path) -> str:
@@ -109,12 +139,14 @@ def _opened(path: Path) -> Iterator[Path]:
     if path.is_dir():
         yield path
         return
+    if not path.is_file():
+        raise RequestError(f"{path} is neither a file nor a folder; expected a folder or a hand-in's .tar.bz2")
     with tempfile.TemporaryDirectory() as folder:
         try:
             with tarfile.open(path) as archive:
                 members = [member for member in archive.getmembers() if member.isfile()]  # no link is followed
                 archive.extractall(folder, members, filter="data")
-        except (OSError, tarfile.TarError) as error:
+        except (OSError, EOFError, tarfile.TarError, lzma.LZMAError, zlib.error) as error:
             raise RequestError(f"{path} cannot be read ({error}); expected a folder or a hand-in's .tar.bz2") from None
         yield Path(folder)
 
@@ -124,7 +156,7 @@ def _copied(folder: Path, part: str, *left_out: str) -> Iterator[Path]:
     """A copy of the folder, or of a part of it, to write in; an error names the folder itself."""
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch, folder.name)
-        shutil.copytree(folder / part, copy / part, ignore=shutil.ignore_patterns(*left_out))
+        files.copy_tree(folder / part, copy / part, *left_out)
         try:
             yield copy
         except (WorkError, RequestError) as error:
@@ -134,7 +166,10 @@ def _copied(folder: Path, part: str, *left_out: str) -> Iterator[Path]:
 def _digests(folder: Path) -> str:
     exercise = results.read_exercise(folder)
     unsealed = [name for name, step in exercise.steps.items() if step.get("complete") and not step.get("files")]
-    return f"no digests are recorded of {', '.join(unsealed)}" if unsealed else ""
+    wrong = [f"no digests are recorded of {', '.join(unsealed)}"] if unsealed else []
+    if exercise.unrecorded:
+        wrong.append(f"no complete step is recorded that wrote {', '.join(exercise.unrecorded)}")
+    return "; ".join(wrong)
 
 
 class _NoWorkers:
@@ -270,6 +305,12 @@ def _networks(folder: Path, images: str | None = None) -> str:
             far = float(np.abs(outputs - kept[name][metrics[name]["handed_over"]]).max())
             if not far <= SAME_OUTPUT:
                 wrong.append(f"{file} answers otherwise than its predictions, by up to {far:.2g}")
+        told = metrics["tuned"]["seeds"][metrics["tuned"]["handed_over"]].get("best_test_accuracy")
+        if told is not None:
+            outputs = _outputs(_network(folder / "retrain" / "best_epoch_model.keras"), test.x)
+            right = float((_classes(outputs) == kept["label"]).mean())
+            if abs(right - told) * len(kept["label"]) > ROUNDED:
+                wrong.append(f"best_epoch_model.keras reads {right:.4f} of the test images, {told:.4f} is told")
     return "; ".join(wrong)
 
 
@@ -284,19 +325,67 @@ def _network(path: Path) -> Any:
 
 
 def _report(folder: Path) -> str:
-    """The page written again from the numbers, pictures left out."""
+    """The page, its pictures and the summary written again from the numbers."""
+    from search.report import console
     from search.report.page import write_report
 
     with _copied(folder, "", "state*", "tensorboard", "*.old-*") as copy:
-        now = PICTURES.sub("", write_report(copy).read_text(encoding="utf-8"))
-    told = PICTURES.sub("", (folder / "report.html").read_text(encoding="utf-8"))
-    lines = zip(told.splitlines(), now.splitlines(), strict=False)
-    differ = next((f"{a.strip()!r} where the numbers say {b.strip()!r}" for a, b in lines if a != b), "")
-    differ = differ or ("" if told == now else "the page has another length")
+        now = write_report(copy).read_text(encoding="utf-8")
+        drawn = {path.name: path.read_bytes() for path in (copy / "plots").glob("*.png")}
+        summed = console.summary(copy) if (folder / "summary.txt").exists() else None
+    told = (folder / "report.html").read_text(encoding="utf-8")
+    differ = _pictures(folder, drawn, now, told) or _lines(_without_pictures(told), _without_pictures(now))
+    if not differ and summed is not None:
+        differ = _lines((folder / "summary.txt").read_text(encoding="utf-8"), summed)
+        differ = f"summary.txt: {differ}" if differ else ""
     code = {step.get("program") for step in results.read_record(folder).steps.values()}
     if differ and code != {provenance.source_sha256()}:
         return f"the code that wrote it is not the code that is here, and may be why it differs: {differ}"
     return differ
+
+
+def _lines(told: str, now: str) -> str:
+    """The first line in which two texts differ, in words; empty where none does."""
+    pairs = itertools.zip_longest(told.splitlines(), now.splitlines(), fillvalue="")
+    return next((f"{a.strip()!r} where the numbers say {b.strip()!r}" for a, b in pairs if a != b), "")
+
+
+def _without_pictures(page: str) -> str:
+    return DRAWN_BY.sub("", PICTURES.sub("", page))
+
+
+def _pictures(folder: Path, drawn: dict[str, bytes], now: str, told: str) -> str:
+    """Whether the page that is told has each plot in its place, and the plots are those that the numbers give.
+
+    Args:
+        drawn: the plots as they are drawn here, which another version of matplotlib would draw otherwise.
+        now: the page with these.
+    """
+    names = {base64.b64encode(picture).decode("ascii"): name for name, picture in drawn.items()}
+    places, shown = [names.get(picture, "") for picture in PICTURES.findall(now)], PICTURES.findall(told)
+    if len(places) != len(shown):
+        return f"the page shows {len(shown)} pictures where the numbers give {len(places)}"
+    same_version = DRAWN_BY.findall(told) == DRAWN_BY.findall(now)
+    for name, picture in zip(places, map(base64.b64decode, shown), strict=True):
+        plot = folder / "plots" / name
+        if name and plot.is_file() and plot.read_bytes() != picture:
+            return f"plots/{name} is not the picture in its place on the page"
+        if name and same_version and not _alike(picture, drawn[name]):
+            return f"the page has another picture than the numbers give in the place of plots/{name}"
+    return ""
+
+
+def _alike(one: bytes, other: bytes) -> bool:
+    """Whether two pictures are the same, but for how a version of matplotlib or a processor rounds."""
+    import matplotlib.image
+
+    if one == other:
+        return True
+    try:
+        a, b = (matplotlib.image.imread(io.BytesIO(picture), format="png") for picture in (one, other))
+    except (SyntaxError, *results.UNREADABLE):
+        return False
+    return a.shape == b.shape and float((np.abs(a - b) > FAR).any(axis=-1).mean()) <= FEW
 
 
 def _classes(outputs: Any) -> Any:

@@ -148,12 +148,13 @@ class SeededOracle(keras_tuner.Oracle):  # type: ignore[misc]
         while self._absorbed < count:
             trial_id = self.start_order[self._absorbed]
             self._absorbed += 1
-            self.hyperparameters.merge(self._found.pop(trial_id, []), overwrite=False)
+            declared = self._found.pop(trial_id, [])
+            self.hyperparameters.merge(declared, overwrite=False)
             super()._record_values(self.trials[trial_id])
-            self._on_absorbed(trial_id)
+            self._on_absorbed(trial_id, declared)
 
-    def _on_absorbed(self, trial_id: str) -> None:
-        """For oracles that do something when they learn of a trial's end."""
+    def _on_absorbed(self, trial_id: str, declared: list[Any]) -> None:
+        """For oracles that do something when they learn of a trial's end, and of what it declared behind ``build``."""
 
     def get_space(self) -> Any:
         """The space with everything that any trial has declared."""

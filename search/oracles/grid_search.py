@@ -19,8 +19,9 @@ class GridSearchOracle(SeededOracle, keras_tuner.oracles.GridSearchOracle):  # t
             self._populate_next.append(self.start_order[-1])
         return super()._propose(trial_id)
 
-    def _on_absorbed(self, trial_id: str) -> None:
-        self._populate_next.append(trial_id)  # which may have declared a hyper-parameter
+    def _on_absorbed(self, trial_id: str, declared: list[Any]) -> None:
+        if declared:  # else its next combination has been asked for
+            self._populate_next.append(trial_id)
 
     def _next_is_known(self) -> bool:
         """See :class:`SeededOracle`; the end of the oldest trial is enough, whatever the younger ones do."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Mapping
@@ -50,14 +51,15 @@ def print_summary(folder: Path, console: Console, top: int = 10) -> None:
     completed = [trial for trial in searched.trials if trial.status == "COMPLETED"]
     failed = [trial for trial in searched.trials if trial.status == "FAILED"]
     console.print(
-        f"[bold]{searched.title}[/bold]: {len(completed)} trials completed, {len(failed)} failed, {spent}"
+        f"[bold]{searched.title}[/bold]: {figures.plural(len(completed), 'trial')} completed, {len(failed)} failed, {spent}"
         + ("" if complete else " so far; the search is not complete, run it again to go on")
     )
     if completed:
         sign = -1 if searched.maximise else 1
         best = sorted(completed, key=lambda trial: sign * trial.metrics[searched.objective])[:top]
         objective = figures.words(searched.objective)
-        tables = _trials_table(f"The {len(best)} best by {objective} (each trial's best epoch)", best)
+        shown = f"The {len(best)} best" if len(best) > 1 else "The best trial"
+        tables = _trials_table(f"{shown} by {objective} (each trial's best epoch)", best)
         for table in (tables, space, _budget_table(searched)):
             console.print()
             _print_table(table, console)
@@ -65,6 +67,13 @@ def print_summary(folder: Path, console: Console, top: int = 10) -> None:
             console.print()
             print_finalists(searched, console)
     _print_failed(failed, console)
+
+
+def summary(folder: Path) -> str:
+    """What :func:`print_summary` prints, as ``summary.txt`` has it."""
+    text = io.StringIO()
+    print_summary(folder, Console(file=text, width=120))
+    return text.getvalue()
 
 
 def print_project(search: results.Search, console: Console) -> None:
@@ -113,7 +122,7 @@ def print_finalists(exercise: results.Results, console: Console) -> None:
     """Prints what the finalists reached and which one was chosen."""
     found = exercise.finalists
     assert found is not None
-    table = _table(f"The finalists, {found.epochs} epochs each")
+    table = _table(f"The finalists, {figures.plural(found.epochs, 'epoch')} each")
     for column in ("trial", f"mean {figures.words(found.objective)}", "±", "weights", "seconds"):
         table.add_column(column, justify="right", overflow="fold")
     table.add_column("configuration", overflow="fold")

@@ -163,7 +163,7 @@ class BlockComparison:
     lost: dict[int, int]
 
 
-def compare_blocks(scores: ArrayLike) -> BlockComparison:
+def compare_blocks(scores: ArrayLike, resolution: float = 0.0) -> BlockComparison:
     """Which values are worse than the best, when all are tried with the same seeds.
 
     A randomised block design: value and seed add up, what is left is the error. A value is worse if its mean is below
@@ -172,10 +172,14 @@ def compare_blocks(scores: ArrayLike) -> BlockComparison:
     not borrow the others' small error). Under no difference any value at all is called worse in at most 5 % of sweeps.
     A value with a failed training is no candidate: the trainings that survived do not speak for it.
 
+    Scores that count images are rounded: no error is taken to be less than that of rounding, the resolution over the root of
+    12, and no lead of the resolution or less is one.
+
     Source: Kutner et al., Applied Linear Statistical Models, 5th ed., chapter 21; the simulations are in the tests.
 
     Args:
         scores: (values, seeds), larger is better, NaN for a failed training.
+        resolution: the smallest difference that two scores can have, of an accuracy one image.
     """
     table = np.asarray(scores, float)
     lost = {i: int((~np.isfinite(row)).sum()) for i, row in enumerate(table) if not np.isfinite(row).all()}
@@ -188,17 +192,23 @@ def compare_blocks(scores: ArrayLike) -> BlockComparison:
         return BlockComparison(order, [], math.nan, 0, lost)
     residuals = kept - kept.mean(axis=1, keepdims=True) - kept.mean(axis=0, keepdims=True) + kept.mean()
     deviation = math.sqrt(float((residuals**2).sum()) / freedom)
-    needed = _critical_range(k, freedom) * deviation / math.sqrt(b)
-    t = float(stats.t.ppf(1 - LEVEL / 2, b - 1))
-    worse = []
-    for i in order[1:]:
-        lead = table[order[0]] - table[i]
-        if lead.mean() > max(needed, t * lead.std(ddof=1) / math.sqrt(b)):
-            worse.append(i)
+    needed = _critical_range(k, freedom) * max(deviation, resolution / math.sqrt(12)) / math.sqrt(b)
+    leads = {i: table[order[0]] - table[i] for i in order[1:]}
+    worse = [i for i, lead in leads.items() if lead.mean() > max(needed, half_of_interval(lead, resolution))]
     return BlockComparison(order, worse, deviation, freedom, lost)
 
 
-def successive_differences(scores: ArrayLike) -> list[Interval | None]:
+def half_of_interval(differences: ArrayLike, resolution: float = 0.0) -> float:
+    """Half of the 95 % t-interval of the mean of paired differences (s,); NaN for one. See :func:`compare_blocks`."""
+    given = np.asarray(differences, float)
+    if len(given) < 2:
+        return math.nan
+    deviation = max(float(given.std(ddof=1)), resolution / math.sqrt(6))  # of a difference: two roundings
+    half = float(stats.t.ppf(1 - LEVEL / 2, len(given) - 1)) * deviation / math.sqrt(len(given))
+    return max(half, 1.001 * resolution)  # accuracies have 32 bits
+
+
+def successive_differences(scores: ArrayLike, resolution: float = 0.0) -> list[Interval | None]:
     """Each configuration's mean minus that of the one before it, with 95 % intervals that hold all at once.
 
     Seeds are blocks as in :func:`compare_blocks`, whose residual deviation and freedom these are. Bonferroni's inequality
@@ -211,6 +221,7 @@ def successive_differences(scores: ArrayLike) -> list[Interval | None]:
 
     Args:
         scores: (steps + 1, seeds), in the order of the path, NaN for a failed training.
+        resolution: as in :func:`compare_blocks`.
 
     Returns:
         One a step, (steps,); None where a training of it or of the one before failed, since the trainings that survived
@@ -222,12 +233,11 @@ def successive_differences(scores: ArrayLike) -> list[Interval | None]:
     least = 0.0
     if compared.freedom:
         quantile = float(stats.t.ppf(1 - LEVEL / (2 * steps), compared.freedom))
-        least = quantile * compared.deviation * math.sqrt(2 / b)
+        least = quantile * max(compared.deviation, resolution / math.sqrt(12)) * math.sqrt(2 / b)
     found: list[Interval | None] = []
     for i, difference in enumerate(np.diff(table, axis=0)):
-        value, half = float(difference.mean()), math.nan
-        if b > 1:
-            half = max(least, float(stats.t.ppf(1 - LEVEL / 2, b - 1) * difference.std(ddof=1)) / math.sqrt(b))
+        value, half = float(difference.mean()), half_of_interval(difference, resolution)
+        half = max(half, least)  # NaN stays NaN
         failed = i in compared.lost or i + 1 in compared.lost
         found.append(None if failed else Interval(value, value - half, value + half))
     return found
@@ -286,6 +296,15 @@ def binary_measures(positive: ArrayLike, probability: ArrayLike) -> dict[str, fl
         "roc_area": u / (positives * (len(truth) - positives)),
         "pr_area": float((np.diff(np.r_[0, found]) / positives * found / (last + 1)).sum()),
     }
+
+
+def has_trend(values: ArrayLike) -> bool:
+    """Whether successive values rise or fall: Kendall's rank correlation with their order, at the level of 5 %.
+
+    Source: Mann, Nonparametric tests against trend, Econometrica 13 (1945).
+    """
+    given = np.asarray(values, float)
+    return bool(stats.kendalltau(np.arange(len(given)), given).pvalue < LEVEL)  # of equal values NaN
 
 
 def rolling_median(values: ArrayLike, window: int) -> Floats:

@@ -17,8 +17,10 @@ NEAR = 0.01  # of a loss: closer to its minimum than this it is at its minimum
 RISEN = 0.02  # of a loss: a smaller rise is no overfitting
 SURE = 0.999
 CLOSE = 0.005  # of an accuracy: a value further below the best is not as good as it
+OF_THE_LOSS = ("loss", "label_smoothing")  # hyper-parameters of these names change what the loss is
+SAME = 1e-7  # of an accuracy: no difference but that of 32 bits
 
-Verdict = Literal["diverged", "overfits", "improves", "level"]
+Verdict = Literal["diverged", "overfits", "rises", "improves", "level", "unclear"]
 
 
 def accuracies(final: Final) -> tuple[dict[str, Interval], Interval]:
@@ -136,11 +138,13 @@ def _fit(training: Floats, validation: Floats, accuracy: Floats) -> Fit:
     # How an epoch wavers about the median of its window; medians of ten epochs waver less than half as much.
     middles = validation[(w - 1) // 2 : (w - 1) // 2 + len(losses)]
     wavering = 1.4826 * float(np.median(np.abs(middles - losses)[-5 * w :]))
-    verdict: Verdict = "level"
-    if end - minimum > max(RISEN * minimum, 2 * wavering) and trained[-1] < trained[lowest]:
-        verdict = "overfits"
+    verdict: Verdict = "unclear"
+    if end - minimum > max(RISEN * minimum, 2 * wavering):
+        verdict = "overfits" if trained[-1] < trained[lowest] else "rises"
     elif end < (1 - NEAR) * before and end <= (1 + NEAR) * minimum and before - end > wavering and epochs >= 2 * w > 1:
         verdict = "improves"
+    elif _is_level(validation, losses, w, wavering):
+        verdict = "level"
     return Fit(
         verdict,
         lowest + int(validation[lowest : lowest + w].argmin()) + 1,
@@ -150,6 +154,13 @@ def _fit(training: Floats, validation: Floats, accuracy: Floats) -> Fit:
         (float(trained[lowest]), float(trained[-1])),
         (float(right[lowest]), float(right[-1])),
     )
+
+
+def _is_level(validation: Floats, losses: Floats, w: int, wavering: float) -> bool:
+    """Whether a loss no longer moves: its last three windows lie close together, or its last five only waver."""
+    three, five = np.ptp(losses[-2 * w - 1 :]), np.ptp(losses[-4 * w - 1 :])
+    still = float(three) <= RISEN * float(losses[-1])
+    return still or (float(five) <= 2 * wavering and not estimators.has_trend(validation[-5 * w :]))
 
 
 def last_of_each(trials: Sequence[Trial]) -> list[Trial]:
@@ -164,7 +175,18 @@ def compared(sweep: Sweep) -> BlockComparison:
     table = np.full((len(sweep.values), most), np.nan)
     for row, group in zip(table, sweep.measures["val_accuracy"], strict=True):
         row[: len(group)] = group
-    return estimators.compare_blocks(table)
+    return estimators.compare_blocks(table, resolution(sweep.images))
+
+
+def resolution(images: int) -> float:
+    """The smallest difference of two accuracies on so many images; 0 where it is not known."""
+    return 1 / images if images else 0.0
+
+
+def best_alike(sweep: Sweep, order: Sequence[int]) -> list[int]:
+    """The values with exactly the largest mean validation accuracy, of ``order`` from :func:`compared`."""
+    means = [float(np.mean(sweep.measures["val_accuracy"][i])) for i in order]
+    return [i for i, mean in zip(order, means, strict=True) if means[0] - mean < SAME]
 
 
 def differing_losses(final: Final) -> list[str]:
@@ -189,16 +211,29 @@ def crossentropy(final: Final, method: Method) -> Summary:
 
 
 def effects(found: Ablation) -> list[Interval | None]:
-    """What each step changes of the mean objective, see :func:`search.report.estimators.successive_differences`."""
-    return estimators.successive_differences([one.scores for one in found.path])
+    """What each step changes of the mean objective, see :func:`search.report.estimators.successive_differences`.
+
+    None also for a step after which a loss is another function.
+    """
+    smallest = resolution(found.images) if figures.is_share(found.objective) else 0.0
+    differences = estimators.successive_differences([one.scores for one in found.path], smallest)
+    other = other_losses(found)
+    return [None if i in other else difference for i, difference in enumerate(differences, 1)]
+
+
+def other_losses(found: Ablation) -> list[int]:
+    """The steps, from 1, that change the function of which the objective is a value; none where it is no loss."""
+    steps = range(1, len(found.path)) if "loss" in found.objective else []
+    return [i for i in steps if not found.changes(i).keys().isdisjoint(OF_THE_LOSS)]
 
 
 def cheaper_ties(sweep: Sweep, comparison: BlockComparison) -> dict[int, list[str]]:
     """The values about as good as the best that cost less, each with what it has less of: 'weights', 'seconds'.
 
-    About as good: not told apart from the best, and with a mean below its by no more than a standard error of the
-    difference and no more than CLOSE, since seeds that waver much tell nothing apart. Cheaper: fewer weights and no longer
-    epoch, or as many weights and a shorter epoch (by 10 %).
+    About as good: not told apart from the best, by none of the two tests, since another value that wavers widens the error
+    of all; and with a mean below its by no more than a standard error of the difference and no more than CLOSE, since seeds
+    that waver much tell nothing apart. Cheaper: fewer weights and no longer epoch, or as many weights and a shorter epoch
+    (by 10 %).
     """
     if len(comparison.order) < 2 or not comparison.freedom:
         return {}
@@ -210,8 +245,10 @@ def cheaper_ties(sweep: Sweep, comparison: BlockComparison) -> dict[int, list[st
     error = comparison.deviation * (2 / len(sweep.measures["val_accuracy"][best])) ** 0.5
     weights = sweep.parameters or [np.nan] * len(seconds)
     found = {}
+    scores = sweep.measures["val_accuracy"]
     for i in comparison.order[1:]:
-        if i in comparison.worse or accuracy[best] - accuracy[i] > min(error, CLOSE):
+        alone = estimators.half_of_interval(scores[best] - scores[i], resolution(sweep.images))
+        if accuracy[best] - accuracy[i] > min(error, alone, CLOSE) + SAME:
             continue
         less = {
             "weights": weights[i] < weights[best],

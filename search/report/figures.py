@@ -36,7 +36,14 @@ def change(name: str, figure: float) -> str:
     """A difference of a metric called `name`, with its sign: of shares in percentage points, without the unit."""
     if not math.isfinite(figure):
         return MISSING
-    return f"{100 * figure:+.2f}" if is_share(name) else f"{figure:+.4f}"
+    scaled, digits = (100 * figure, 2) if is_share(name) else (figure, 4)
+    if abs(scaled) < 1e-9:
+        scaled = 0.0  # no sign: it is rounding
+    elif abs(scaled) < 0.5 * 10.0 ** -(digits + 2):
+        return f"{'+' if scaled > 0 else '-'}{loss(abs(scaled))}"
+    elif abs(scaled) < 0.5 * 10.0**-digits:
+        digits += 2
+    return f"{scaled:+.{digits}f}"
 
 
 def change_interval(name: str, low: float, high: float) -> str:
@@ -61,6 +68,20 @@ def value(setting: object) -> str:
 def setting(value_: object) -> str:
     """As :func:`value`, 'none' for a hyper-parameter that is not active."""
     return "none" if value_ is None else value(value_)
+
+
+def settings(before: object, after: object) -> tuple[str, str]:
+    """Two values of one hyper-parameter, with as many digits as tell them apart."""
+    texts = setting(before), setting(after)
+    if texts[0] == texts[1] and isinstance(before, float) and isinstance(after, float):
+        pairs = ((f"{before:.{digits}g}", f"{after:.{digits}g}") for digits in range(4, 18))
+        texts = next((pair for pair in pairs if pair[0] != pair[1]), texts)
+    return texts
+
+
+def middle(number: float) -> str:
+    """A median of whole numbers, which may lie halfway between two: '8', '8.5'."""
+    return count(number) if number == int(number) else f"{number:,.1f}"
 
 
 def count(number: float) -> str:
@@ -99,7 +120,7 @@ def spread(name: str, mean: float, deviation: float) -> str:
     """A mean with its standard deviation, in the units of the metric called `name`."""
     if not (math.isfinite(mean) and math.isfinite(deviation)):
         return MISSING
-    if "accuracy" in name:
+    if is_share(name):
         return f"{_pair(100 * mean, 100 * deviation, 2)}{NBSP}%"
     if "seconds" in name:
         return f"{_pair(mean, deviation, 2 if mean < 10 else 1)}{NBSP}s"

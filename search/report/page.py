@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import math
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -20,16 +20,17 @@ from search.errors import WorkError
 from search.report import estimators, evidence, figures, plots, sentences
 from search.report.console import describe_domain
 from search.results import (
+    SWEEP,
     Ablation,
     Final,
     Finalists,
+    Method,
     Results,
     Search,
     Sweep,
     Trial,
     read_exercise,
     read_project,
-    read_test_readings,
     reading_record,
 )
 
@@ -109,7 +110,7 @@ def write_lab_report(results: Path) -> Path:
     """
     found = {path.parent.name: path.parent for path in results.glob("*/run.json")}
     # What --fresh has set aside is no part of the report.
-    names = [name for name in found if not re.search(r"\.old-\d+$", name)]
+    names = [name for name in found if not files.SET_ASIDE.search(name)]
     names.sort(key=lambda name: (LAB_ORDER.index(name) if name in LAB_ORDER else len(LAB_ORDER), name))
     if not names:
         raise WorkError(f"{results}: no */run.json; expected a folder an exercise has run in; run 'make lab' first")
@@ -139,7 +140,9 @@ def _write_page(path: Path, **content: Any) -> Path:
         lstrip_blocks=True,
     )
     environment.filters.update(words=figures.words, percent=figures.percent, count=figures.count)
-    files.write_text(path, environment.get_template("report.html.j2").render(content))
+    files.write_text(
+        path, environment.get_template("report.html.j2").render(content, matplotlib=matplotlib.__version__)
+    )
     return path
 
 
@@ -266,6 +269,8 @@ def _view(exercise: Results, images: dict[str, str]) -> dict[str, Any]:
         )
     if not exercise.sweeps:
         pending.append((exercise.command("sweep NAME"), "varies one hyper-parameter at a time"))
+    stale = exercise.stale()
+    pending += [(command, f"makes the {name} of today's best") for name, command in stale.items() if name != "ablation"]
     if _ablation_due(exercise):
         pending.append((exercise.command("ablation"), "takes apart what made the difference"))
     return {
@@ -275,6 +280,7 @@ def _view(exercise: Results, images: dict[str, str]) -> dict[str, Any]:
         "data": exercise.data,
         "answer": sentences.answer(exercise),
         "pending": pending,
+        "notes": _notes(exercise, stale),
         "lab_commands": [exercise.lab_command(verb) for verb in ("report", "archive LASTNAME_firstname")],
         "final": final,
         "methods": _methods_table(exercise),
@@ -292,17 +298,18 @@ def _view(exercise: Results, images: dict[str, str]) -> dict[str, Any]:
                     for text in (
                         f"{sentences.sweep_finding(sweep)} {sentences.sweep_details(sweep)}",
                         sentences.side_by_side(exercise, sweep),
+                        _stale_sentence(f"{SWEEP}{sweep.name}", stale),
                     )
                     if text
                 ],
                 "rows": _sweep_rows(exercise, sweep),
-                "about": _sweep_about(sweep),
+                "about": _sweep_about(sweep, exercise.objective),
             }
             for sweep in exercise.sweeps
         ],
         "costs": figures.listed([COSTS[name] for name in plots.costs_differ(_costs(exercise))]),
         "swept_seeds": max((len(sweep.measures["loss"][0]) for sweep in exercise.sweeps), default=0),
-        "ablation": _ablation_view(exercise.ablation, exercise),
+        "ablation": _ablation_view(exercise.ablation, exercise, stale),
         "discussion": sentences.discussion(exercise),
         "limits": sentences.not_tested(exercise),
         "images": images,
@@ -346,17 +353,79 @@ def _ablation_due(exercise: Results) -> bool:
     """Whether there is something to take apart that has not been."""
     if exercise.best is None or exercise.best.hyperparameters == exercise.start:
         return False
-    return exercise.ablation is None or exercise.ablation.path[-1].hyperparameters != exercise.best.hyperparameters
+    return exercise.ablation is None or "ablation" in exercise.stale()
 
 
-def _ablation_view(found: Ablation | None, exercise: Results) -> dict[str, Any] | None:
+def _stale_sentence(step: str, stale: Mapping[str, str]) -> str:
+    """That the step is of another configuration than today's best; empty where it is not."""
+    if step not in stale:
+        return ""
+    return (
+        f"The {step} is of a configuration that was the best then and is not now; `{stale[step]}` makes it of today's."
+    )
+
+
+def _training_notes(name: str, method: Method, asked: int | None) -> list[str]:
+    """What sets a model's figures apart from those of its last epoch of those that were asked for."""
+    notes = []
+    trained, tested = method.seeds["epochs"], method.seeds["of_epoch"]
+    if np.isfinite(trained).all() and asked is not None and trained.min() < asked:
+        notes.append(
+            f"The {name} model's trainings ended after {_spans(trained)} epochs of {asked}: its figures are of where each "
+            "ended, its curves of the epochs that all seeds have."
+        )
+    elif np.isfinite(trained).all() and method.history["loss"].shape[1] < trained.min():
+        notes.append(f"The {name} model's fit tells no figures of single epochs: its curves are of the end alone.")
+    restored = tested != trained  # NaN is no epoch
+    if np.isfinite(trained).all() and restored.any():
+        which = "of no epoch, as an average is" if np.isnan(tested).any() else f"after epoch {_spans(tested[restored])}"
+        notes.append(
+            f"The {name} model's fit left {'its networks' if restored.all() else 'some of its networks'} not as after the "
+            f"last epoch, but with the weights {which}: its training, validation and test figures are of these, the "
+            "figures at the ends of its curves are not."
+        )
+    if method.loss_function.get("from_logits") and method.outputs.shape[2] == 1:
+        notes.append(
+            f"The {name} model gives logits: its test figures are of the probabilities that these stand for; Keras's training "
+            "and validation accuracy may take the logit itself at one half."
+        )
+    elif method.outputs.size and not (method.outputs.min() >= 0 and method.outputs.max() <= 1):
+        notes.append(
+            f"The {name} model's outputs are no probabilities, {method.outputs.min():.3g} to {method.outputs.max():.3g}: "
+            "what is said of confidence, calibration and cross-entropy does not hold for it."
+        )
+    return notes
+
+
+def _spans(epochs: estimators.Floats) -> str:
+    low, high = np.nanmin(epochs), np.nanmax(epochs)
+    return f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
+
+
+def _notes(exercise: Results, stale: Mapping[str, str]) -> list[str]:
+    """What a reader has to know before the figures of the two models."""
+    notes = [_stale_sentence("retrain", stale)]
+    if exercise.final is not None:
+        notes += [
+            note
+            for name, method in exercise.final.methods.items()
+            for note in _training_notes(sentences.NAMES[name], method, exercise.steps["retrain"].get("epochs"))
+        ]
+    if exercise.unrecorded:
+        notes.append(
+            f"Left out, since no complete step that wrote it is recorded here: {figures.listed(exercise.unrecorded)}."
+        )
+    return [note for note in notes if note]
+
+
+def _ablation_view(found: Ablation | None, exercise: Results, stale: Mapping[str, str]) -> dict[str, Any] | None:
     if found is None:
         return None
     rows = []
     for i, (one, effect) in enumerate(zip(found.path, [None, *evidence.effects(found)], strict=True)):
         changes = list(found.changes(i).items()) if i else []
         texts = [
-            (figures.words(name), f"{figures.setting(before)} \N{RIGHTWARDS ARROW} {figures.setting(after)}")
+            (figures.words(name), " \N{RIGHTWARDS ARROW} ".join(figures.settings(before, after)))
             for name, (before, after) in changes
         ]
         rows.append(
@@ -373,17 +442,11 @@ def _ablation_view(found: Ablation | None, exercise: Results) -> dict[str, Any] 
                 "parameters": figures.count(one.parameters) if one.parameters else figures.ABSENT,
             }
         )
-    stale = (
-        ""
-        if exercise.best is None or found.path[-1].hyperparameters == exercise.best.hyperparameters
-        else (
-            "The path leads to a configuration that was the best then and is not now; "
-            f"`{exercise.command('ablation')}` takes today's apart."
-        )
-    )
     return {
         "rows": rows,
-        "sentences": [text for text in (sentences.ablation(found, exercise.maximise), stale) if text],
+        "sentences": [
+            text for text in (sentences.ablation(found, exercise.maximise), _stale_sentence("ablation", stale)) if text
+        ],
         "objective": figures.words(found.objective),
         "unit": ", points" if figures.is_share(found.objective) else "",
         "seeds": len(found.path[0].scores),
@@ -452,7 +515,7 @@ def _methods_table(exercise: Results) -> list[tuple[str, list[tuple[str, str]]]]
         else "test accuracy, 95 % interval of one seed over"
     )
     rows.append((f"{label} images", ends))
-    points = f"{100 * difference.low:+.2f} to {100 * difference.high:+.2f}"
+    points = _points_interval(difference)
     rows.append(("tuned minus start, percentage points, 95 % interval", [(figures.ABSENT, ""), (points, "")]))
     majority = figures.percent(final.majority_accuracy)
     rows.append(("accuracy of always answering the most frequent class", [(majority, "")] * len(methods)))
@@ -482,8 +545,15 @@ def _measured(measure: str, found: estimators.Summary) -> tuple[str, str]:
     return figures.metric(measure, found.median), note
 
 
+def _points_interval(difference: estimators.Interval) -> str:
+    """A difference's interval in percentage points; of models that answer alike there is nothing to resample."""
+    if difference.low == difference.high:
+        return "no difference"
+    return figures.change_interval("accuracy", difference.low, difference.high)
+
+
 def _epochs(found: estimators.Summary) -> tuple[str, str]:
-    return f"{found.median:.0f}", f"{found.low:.0f} to {found.high:.0f}" if found.n > 1 else ""
+    return figures.middle(found.median), f"{found.low:.0f} to {found.high:.0f}" if found.n > 1 else ""
 
 
 def _lab_row(exercise: Results) -> dict[str, Any] | None:
@@ -494,10 +564,11 @@ def _lab_row(exercise: Results) -> dict[str, Any] | None:
     intervals, difference = evidence.accuracies(final)
     return {
         "epochs": final.epochs,
+        "losses": sentences.losses_of_two_kinds(final),
         "seeds": max(method.repeats for method in final.methods.values()),
         "majority": figures.percent(final.majority_accuracy),
-        "difference": f"{100 * difference.value:+.2f}",
-        "difference_interval": f"{100 * difference.low:+.2f} to {100 * difference.high:+.2f}",
+        "difference": figures.change("accuracy", difference.value),
+        "difference_interval": _points_interval(difference),
         **{
             name: {
                 **{measure: _measured(measure, evidence.over_seeds(method, measure)) for measure in MEASURES},
@@ -552,6 +623,7 @@ def _search_view(search: Search) -> dict[str, Any]:
             if trial.status == "FAILED"
         ],
         "completed": len(completed),
+        "bold": _in_bold(search, ranked[:10]),
     }
 
 
@@ -559,6 +631,13 @@ def _parts(step: dict[str, Any]) -> str:
     """What KerasTuner's multi-objective adds up, in parentheses; empty where there is one objective."""
     signed = [f"{'-' if way == 'max' else '+'} {figures.words(name)}" for name, way in step.get("objectives", ())]
     return f" ({' '.join(signed).removeprefix('+ ')})" if signed else ""
+
+
+def _in_bold(search: Search, shown: Sequence[Trial]) -> str:
+    """What the bold row of the best trials is; empty where none is bold."""
+    if search.best is None or search.best.trial_id not in [trial.trial_id for trial in shown]:
+        return ""
+    return "the trial that was chosen" if search.step.get("complete", True) else "the best trial so far"
 
 
 def _plan(search: Search) -> str:
@@ -630,12 +709,12 @@ def _sweep_rows(exercise: Results, sweep: Sweep) -> list[dict[str, Any]]:
     return rows
 
 
-def _sweep_about(sweep: Sweep) -> str:
+def _sweep_about(sweep: Sweep, objective: str) -> str:
     seeds = max(len(group) for group in sweep.measures["loss"])
     held = sentences.NAMES.get(sweep.origin, sweep.origin)
     span = f" for {figures.plural(sweep.epochs, 'epoch')}" if sweep.epochs else ""
     tuned = (
-        f", at the {figures.words(sweep.retuned)} with the best validation accuracy of one other seed"
+        f", at the {figures.words(sweep.retuned)} with the best {figures.words(objective)} of one other seed"
         if sweep.retuned
         else ""
     )
@@ -690,7 +769,7 @@ def _surroundings(exercise: Results) -> list[tuple[str, str]]:
 
 def _test_readings(exercise: Results, final: Final) -> str:
     """How often the test images were read, by the log where there is one."""
-    logged = read_test_readings(exercise.folder)
+    logged = exercise.test_readings
     if len(logged) < 2:
         return f"read by the final evaluation alone, {_moment(final.test_set_read)}"
     searches = len({reading["search"] for reading in logged})

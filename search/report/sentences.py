@@ -10,7 +10,7 @@ import numpy as np
 
 from search.report import estimators, evidence, figures
 from search.report.estimators import Interval, Summary
-from search.results import Ablation, Final, Finalist, Finalists, Method, Results, Search, Setting, Sweep
+from search.results import Ablation, Best, Final, Finalist, Finalists, Method, Results, Search, Setting, Sweep, Trial
 
 LAB_EPOCHS = 100
 NAMES = {"start": "starting", "tuned": "tuned"}
@@ -46,19 +46,25 @@ def answer(exercise: Results) -> list[str]:
             f"model and {tuned['loss']} for the tuned model; the test accuracy is {start['test_accuracy']} and "
             f"{tuned['test_accuracy']}{over}. {_verdict(final)}"
         )
-        if differing := evidence.differing_losses(final):
-            plain = [ranged("loss", evidence.crossentropy(final, final.methods[name])) for name in ("start", "tuned")]
-            sentences.append(
-                f"The two losses are not one function ({figures.listed(differing)}) and do not compare. On the test images the "
-                f"cross-entropy of the labels, the same for both, is {plain[0]} for the starting and {plain[1]} for the "
-                "tuned model."
-            )
+        sentences += losses_of_two_kinds(final)
     sentences += chosen(exercise.search)
     if exercise.finalists is not None:
         sentences.append(finalists(exercise.finalists))
     sentences += [*given(exercise), *left_out(exercise)]
     return sentences + [
         text for sweep in exercise.sweeps for text in (sweep_finding(sweep), side_by_side(exercise, sweep)) if text
+    ]
+
+
+def losses_of_two_kinds(final: Final) -> list[str]:
+    """That the two models' losses do not compare, and what does; empty where they are one function."""
+    differing = evidence.differing_losses(final)
+    if not differing:
+        return []
+    plain = [ranged("loss", evidence.crossentropy(final, final.methods[name])) for name in ("start", "tuned")]
+    return [
+        f"The two losses are not one function ({figures.listed(differing)}) and do not compare. On the test images the "
+        f"cross-entropy of the labels, the same for both, is {plain[0]} for the starting and {plain[1]} for the tuned model."
     ]
 
 
@@ -70,28 +76,46 @@ def given(exercise: Results) -> list[str]:
     values = exercise.best.hyperparameters
     if not any(all(values.get(name) == value for name, value in one.items()) for one in handed):
         return []
+    one = f"one of the {figures.plural(len(handed), 'configuration')}" if len(handed) > 1 else "the one"
     return [
-        f"The search did not draw it: it is one of the {figures.plural(len(handed), 'configuration')} that the exercise "
-        "names as known to serve, which are tried first."
+        f"The search did not draw the best configuration: it is {one} that the exercise names as known to serve, which "
+        f"{'are' if len(handed) > 1 else 'is'} tried first."
     ]
 
 
 def chosen(search: Search) -> list[str]:
-    """What a search chose; empty before it has."""
+    """What a search chose, or what its best trial is while it has not ended; empty where finalists chose."""
     best = search.best
+    scored = [trial for trial in search.trials if math.isfinite(search.score(trial))]
+    if not search.step.get("complete", True):
+        return [_so_far(search, scored)]
     if best is None or best.chosen_by != "search":
         return []
-    at = f" at epoch {best.best_epoch} of {best.epochs}" if best.epochs and best.best_epoch else ""
-    return [
-        f"The search chose {configuration(best.hyperparameters)} (trial {best.trial_id}, "
-        f"{figures.words(search.objective)} {figures.metric(search.objective, best.score)}{at})."
-    ]
+    ended = sum(trial.status in ("COMPLETED", "FAILED") for trial in search.trials)
+    lead = (
+        f"Of {figures.count(ended)} trials one alone has a score:" if len(scored) == 1 < ended else "The search chose"
+    )
+    return [f"{lead} {_of_trial(search, best)}."]
+
+
+def _so_far(search: Search, scored: Sequence[Trial]) -> str:
+    if not scored:
+        return "The search has not ended, and no trial has a score yet."
+    top = (max if search.maximise else min)(scored, key=search.score)
+    return f"The search has not ended. Its best trial so far, of {figures.count(len(scored))}, is {_of_trial(search, top)}."
+
+
+def _of_trial(search: Search, trial: Trial | Best) -> str:
+    """'units = 16 (trial 0001, validation accuracy 98.20 % at epoch 3 of 9)'."""
+    value = trial.score if isinstance(trial, Best) else search.score(trial)
+    at = f" at epoch {trial.best_epoch:.0f} of {trial.epochs}" if trial.epochs and trial.best_epoch else ""
+    figure = f"{figures.words(search.objective)} {figures.metric(search.objective, value)}"
+    return f"{configuration(trial.hyperparameters)} (trial {trial.trial_id}, {figure}{at})"
 
 
 def finalists(found: Finalists) -> str:
     """Which finalist was chosen, and why."""
     won, best = found.finalists[found.winner], found.finalists[found.level[0]]
-    seeds = figures.plural(len(won.scores), "seed")
     name = "The starting model" if won.start else configuration(won.hyperparameters)
     lost = [
         f"{'the starting model' if one.start else f'trial {one.trial_id}'} ({n} of {len(one.scores)})"
@@ -99,22 +123,39 @@ def finalists(found: Finalists) -> str:
         if (n := sum(not math.isfinite(score) for score in one.scores))
     ]
     out = f" No candidates, since trainings with them diverged or failed: {figures.listed(lost)}." if lost else ""
-    if found.winner != found.level[0]:
-        ours, theirs = _differing(won.hyperparameters, best.hyperparameters)
-        ours, theirs = ("The starting model" if won.start else ours), ("the starting model" if best.start else theirs)
+    if found.winner == found.level[0]:
+        return f"{_best_of(found, name, len(lost))}{out}"
+    ours, theirs = _differing(won.hyperparameters, best.hyperparameters)
+    ours, theirs = ("The starting model" if won.start else ours), ("the starting model" if best.start else theirs)
+    within = "within a standard error" if len(won.scores) > 1 else "exactly"
+    return (
+        f"{ours} ties {theirs} {within} ({score(found, won)} against {score(found, best)}, "
+        f"{figures.plural(len(won.scores), 'seed')}) with {_part(won.parameters / best.parameters)} of its weights: {name} "
+        f"was chosen.{out}"
+    )
+
+
+def _best_of(found: Finalists, name: str, lost: int) -> str:
+    """Why the one with the best mean was chosen."""
+    won, others = found.finalists[found.winner], len(found.level) - 1
+    seeds, candidates = len(won.scores), " of the candidates" if lost else ""
+    nothing = won.start and not lost and len(found.finalists) > 1
+    if seeds == 1:
+        tail = " No configuration of the search did better." if nothing else ""
         return (
-            f"{ours} ties {theirs} {'within a standard error' if len(won.scores) > 1 else 'exactly'} ({score(found, won)} against {score(found, best)}, {seeds}) "
-            f"with {figures.percent(won.parameters / best.parameters, 0)} of its weights: {name} was chosen.{out}"
+            f"{name} has the best {figures.words(found.objective)}{candidates}, {score(found, won)}, by one training each: how "
+            f"much the seed changes is not known.{tail}"
         )
-    others, candidates = len(found.level) - 1, len(found.finalists) - len(lost)
-    verdict = f"{others} of the others within a standard error, with no fewer weights" if others else ""
-    if len(won.scores) == 1:
-        verdict = "one seed each, so the noise is not known"
-    elif not others:
-        verdict = "no other within a standard error" if candidates > 1 else "the only candidate"
-    tail = " The search found nothing better than the starting model." if won.start and not lost else ""
-    best_of = f"the best mean{' of the candidates' if lost else ''}"
-    return f"{name} has {best_of}, {score(found, won)} over {seeds}: {verdict}.{tail}{out}"
+    verdict = f"{others} of the others within a standard error, with no fewer weights"
+    if not others:
+        verdict = "no other within a standard error" if len(found.finalists) - lost > 1 else "the only candidate"
+    tail = " The search found nothing better than the starting model." if nothing else ""
+    return f"{name} has the best mean{candidates}, {score(found, won)} over {figures.plural(seeds, 'seed')}: {verdict}.{tail}"
+
+
+def _part(share: float) -> str:
+    """A share of weights in per cent, with two digits where none would read as nothing or as all."""
+    return figures.percent(share, 0 if 0.01 <= share < 0.995 or share == 1 else 2)
 
 
 def score(found: Finalists, finalist: Finalist) -> str:
@@ -128,8 +169,9 @@ def score(found: Finalists, finalist: Finalist) -> str:
 def _differing(ours: dict[str, Setting], theirs: dict[str, Setting]) -> tuple[str, str]:
     """Two configurations by the values in which they differ."""
     names = [name for name in dict.fromkeys((*ours, *theirs)) if ours.get(name) != theirs.get(name)]
-    first, second = ({name: values[name] for name in names if name in values} for values in (ours, theirs))
-    return configuration(first), configuration(second)
+    pairs = [(figures.words(name), figures.settings(ours.get(name), theirs.get(name))) for name in names]
+    first, second = (", ".join(f"{name} = {texts[i]}" for name, texts in pairs) for i in (0, 1))
+    return first, second
 
 
 def discussion(exercise: Results) -> list[str]:
@@ -158,6 +200,8 @@ def _apart(difference: Interval) -> str:
 
 def _verdict(final: Final) -> str:
     difference = evidence.accuracies(final)[1]
+    if same := _no_difference(final, difference):
+        return same
     winner = _apart(difference)
     stated = f"(tuned minus start: {_change(difference)})"
     if not winner:
@@ -166,9 +210,20 @@ def _verdict(final: Final) -> str:
     return f"The {NAMES[winner]} model is the more accurate of the two {stated}{alone}."
 
 
+def _no_difference(final: Final, difference: Interval) -> str:
+    """Why there is no difference of two accuracies to estimate; empty where there is."""
+    start, tuned = final.methods["start"], final.methods["tuned"]
+    if np.array_equal(start.outputs, tuned.outputs):
+        return "The two models are the same: they give every test image the same output."
+    if difference.low != difference.high:
+        return ""
+    wrong = not all(right.all() for right in final.right().values())
+    return "The two models misread the same test images." if wrong else "Neither model misreads a test image."
+
+
 def _change(difference: Interval) -> str:
-    ends = f"{100 * difference.low:+.2f} to {100 * difference.high:+.2f}"
-    return f"{100 * difference.value:+.2f} percentage points, 95 % interval {ends}"
+    ends = figures.change_interval("accuracy", difference.low, difference.high)
+    return f"{figures.change('accuracy', difference.value)} percentage points, 95 % interval {ends}"
 
 
 def comparison(final: Final) -> str:
@@ -183,13 +238,16 @@ def comparison(final: Final) -> str:
     means = " and ".join(
         f"{figures.percent(intervals[name].value)} for the {NAMES[name]} model" for name in ("start", "tuned")
     )
+    mean = "mean " if seeds > 1 else ""
+    if same := _no_difference(final, difference):
+        return f"The {mean}test accuracy is {means}. {same}"
     source = (
         "The interval resamples seeds and images together, the same images for both models"
         if seeds > 1
         else "With one seed a model, the interval resamples images alone: how much the seed changes is not known"
     )
     return (
-        f"The {'mean ' if seeds > 1 else ''}test accuracy is {means}, a difference of {_change(difference)}, {reading}. {source}; it is about "
+        f"The {mean}test accuracy is {means}, a difference of {_change(difference)}, {reading}. {source}; it is about "
         "networks so configured, on images like these."
     )
 
@@ -205,7 +263,9 @@ def rule(exercise: Results, final: Final) -> str:
             for name in (f"best_{exercise.objective}", exercise.objective)
         )
         when = (
-            f"{epochs.median:.0f}" if epochs.n < 2 else f"{epochs.median:.0f} ({epochs.low:.0f} to {epochs.high:.0f})"
+            figures.middle(epochs.median)
+            if epochs.n < 2
+            else f"{figures.middle(epochs.median)} ({epochs.low:.0f} to {epochs.high:.0f})"
         )
         ends = f" Of the tuned model that epoch is {when}, with a {objective} of {best}, against {last} at the end."
     tested, at_the_end = (
@@ -214,15 +274,21 @@ def rule(exercise: Results, final: Final) -> str:
     if tested.n:
         ends += (
             f" Its test accuracy after that epoch is {ranged('test_accuracy', tested)}, against "
-            f"{ranged('test_accuracy', at_the_end)} at the end: both were read at once, and nothing was chosen by them."
+            f"{ranged('test_accuracy', at_the_end)} at the end: both were read at once"
+            f"{', and nothing was chosen by them' if len(exercise.test_readings) < 2 else ''}."
         )
     return (
         "One rule holds for the final training: figures on validation and test images are of the network after its last "
         "epoch, as the lab asks; training loss and accuracy are Keras's, means over that epoch's batches while the network "
         f"changes, with dropout and shifts where it has them. The search scores a trial by its best epoch instead.{ends} "
-        "The network handed over, model.keras, is that of seed "
-        f"{final.methods['tuned'].handed_over}, the middle one by validation loss; no figure here is its alone."
+        f"The network handed over, model.keras, is {_handed_over(final.methods['tuned'])}"
     )
+
+
+def _handed_over(tuned: Method) -> str:
+    if tuned.repeats == 1:
+        return "the one that the tuned model's figures are of."
+    return f"that of seed {tuned.handed_over}, the middle one by validation loss; no figure here is its alone."
 
 
 def against_majority(exercise: Results, final: Final) -> str:
@@ -245,34 +311,40 @@ def against_majority(exercise: Results, final: Final) -> str:
 def hardest(exercise: Results, final: Final) -> str:
     """Where the tuned model errs: misses and false alarms of two classes, the worst class and pair of many."""
     matrices = evidence.confusions(final, final.methods["tuned"], len(exercise.classes))
-    totals = np.maximum(matrices[0].sum(axis=1), 1)
-    over = f" (median and range of {figures.plural(len(matrices), 'network')})" if len(matrices) > 1 else ""
+    over = f"median and range of {figures.plural(len(matrices), 'network')}" if len(matrices) > 1 else ""
     if len(exercise.classes) == 2:
-        negative, positive = exercise.classes
-        misses, alarms = (_counted(matrices[:, i, 1 - i]) for i in (1, 0))
-        return (
-            f"The tuned model misses {misses} of {figures.count(totals[1])} images of '{positive}' and takes {alarms} "
-            f"of {figures.count(totals[0])} images of '{negative}' for it{over}."
-        )
-    mean = matrices.mean(axis=0)
+        return _misses(exercise.classes, matrices, f" ({over})" if over else "")
+    totals, mean = matrices[0].sum(axis=1), matrices.mean(axis=0)
     errors = mean - np.diag(np.diag(mean))
     if not errors.any():
         return "The tuned model misreads no test image."
-    recall = np.diag(mean) / totals
+    recall = np.where(totals > 0, np.diag(mean) / np.maximum(totals, 1), np.inf)  # a class without an image is not read
     worst = int(recall.argmin())
     true, answered = (int(i) for i in np.unravel_index(errors.argmax(), errors.shape))
+    often = _counted(matrices[:, true, answered])
     return (
         f"The tuned model reads '{exercise.classes[worst]}' worst ({_counted(matrices[:, worst, worst])} of "
-        f"{figures.count(totals[worst])} images right); its most frequent error is a '{exercise.classes[true]}' read "
-        f"as '{exercise.classes[answered]}' ({_counted(matrices[:, true, answered])} images{over and '; '}{over.strip(' ()')})."
+        f"{figures.plural(totals[worst], 'image')} right); its most frequent error is a '{exercise.classes[true]}' read "
+        f"as '{exercise.classes[answered]}' ({often} {'image' if often == '1' else 'images'}{over and '; '}{over})."
     )
+
+
+def _misses(classes: Sequence[str], matrices: np.ndarray[tuple[int, ...], np.dtype[np.int64]], over: str) -> str:
+    """Misses and false alarms of two classes, of those that have test images."""
+    of = [f"{figures.plural(n, 'image')} of '{name}'" for n, name in zip(matrices[0].sum(axis=1), classes, strict=True)]
+    misses, alarms = (_counted(matrices[:, i, 1 - i]) for i in (1, 0))
+    if not matrices[0][1].any():
+        return f"No test image is of '{classes[1]}'; the tuned model takes {alarms} of {of[0]} for it{over}."
+    if not matrices[0][0].any():
+        return f"The tuned model misses {misses} of {of[1]}{over}; no test image is of '{classes[0]}'."
+    return f"The tuned model misses {misses} of {of[1]} and takes {alarms} of {of[0]} for it{over}."
 
 
 def _counted(counts: Sequence[int] | np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> str:
     found = estimators.summary(counts)
     if found.low == found.high:
         return figures.count(found.median)
-    return f"{figures.count(found.median)} ({figures.count(found.low)} to {figures.count(found.high)})"
+    return f"{figures.middle(found.median)} ({figures.count(found.low)} to {figures.count(found.high)})"
 
 
 def believed(final: Final) -> str:
@@ -295,10 +367,11 @@ def fitting(name: str, method: Method) -> str:
     found = evidence.fits(method)
     lost = [fit for fit in found if fit.verdict == "diverged"]
     if lost:
-        return (
-            f"The {name} model's loss is not a number from epoch {min(fit.lowest for fit in lost)} in "
-            f"{len(lost)} of {figures.plural(len(found), 'seed')}: that training diverged."
-        )
+        since = f"The {name} model's loss is not a number from epoch {min(fit.lowest for fit in lost)}"
+        if len(found) == 1:
+            return f"{since} on: the training diverged."
+        which = "that training" if len(lost) == 1 else "those trainings"
+        return f"{since} in {len(lost)} of {figures.plural(len(found), 'seed')}: {which} diverged."
     verdicts = {fit.verdict for fit in found}
     epochs = method.history["loss"].shape[1]
     w = evidence.window(epochs)
@@ -325,21 +398,7 @@ def fitting(name: str, method: Method) -> str:
     means = f"Medians of {figures.plural(w, 'epoch')}" + (
         f", over {figures.plural(len(found), 'seed')}" if len(found) > 1 else ""
     )
-    lead = {
-        frozenset({"overfits"}): f"The {name} model overfits after {where}",
-        frozenset(
-            {"improves"}
-        ): f"The {name} model still improves at epoch {epochs}; longer training may lower its loss",
-        frozenset({"level"}): f"The {name} model's validation loss has levelled off",
-    }.get(frozenset(verdicts))
-    if lead is None:
-        words = {"overfits": "overfits", "improves": "still improves", "level": "has levelled off"}
-        counts = [
-            f"{words[verdict]} in {sum(fit.verdict == verdict for fit in found)}"
-            for verdict in words
-            if verdict in verdicts
-        ]
-        lead = f"The seeds of the {name} model disagree: it {figures.listed(counts)} of {len(found)}"
+    lead = _course(f"The {name} model", found, where, epochs)
     if verdicts == {"improves"}:
         return (
             f"{lead}. {means}: validation loss {before} before and {end} at the end, validation accuracy {accuracy[1]}, "
@@ -349,6 +408,29 @@ def fitting(name: str, method: Method) -> str:
         f"{lead}. {means}: the lowest validation loss is {minimum}, at {where}, and the last {end}; the training loss "
         f"goes from {training[0]} there to {training[1]}, the validation accuracy from {accuracy[0]} to {accuracy[1]}."
     )
+
+
+def _course(model: str, found: Sequence[evidence.Fit], where: str, epochs: int) -> str:
+    """What the validation loss of a model's trainings does, where they agree; else how many do what."""
+    words = {
+        "overfits": "overfits",
+        "rises": "gets worse without overfitting",
+        "improves": "still improves",
+        "level": "has levelled off",
+        "unclear": "takes no clear course",
+    }
+    counts = {verdict: sum(fit.verdict == verdict for fit in found) for verdict in words}
+    seen = [verdict for verdict, count in counts.items() if count]
+    if len(seen) > 1:
+        said = [f"{words[verdict]} in {counts[verdict]}" for verdict in seen]
+        return f"The seeds of {model[0].lower()}{model[1:]} disagree: it {figures.listed(said)} of {len(found)}"
+    return {
+        "overfits": f"{model} overfits after {where}",
+        "rises": f"{model}'s validation loss rises after {where}, and its training loss does not fall: that is no overfitting",
+        "improves": f"{model} still improves at epoch {epochs}; longer training may lower its loss",
+        "level": f"{model}'s validation loss has levelled off",
+        "unclear": f"{model}'s validation loss takes no clear course: whether it has levelled off cannot be told",
+    }[seen[0]]
 
 
 def selection(exercise: Results) -> str:
@@ -373,60 +455,88 @@ def selection(exercise: Results) -> str:
     tuned = exercise.final.methods["tuned"]
     tested = ranged("accuracy", evidence.over_seeds(tuned, "test_accuracy"))
     if objective not in ("val_accuracy", "val_loss") or tuned.hyperparameters != exercise.best.hyperparameters:
-        return f"{text}. The test accuracy, {tested}, is of images that nothing was chosen by."
+        return f"{text}. The test accuracy, {tested}, is of {_test_images(exercise)}."
     last, best = (ranged(objective, evidence.over_seeds(tuned, name)) for name in (objective, f"best_{objective}"))
     return (
         f"{text}. The same configuration, trained again for {figures.plural(exercise.final.epochs, 'epoch')} with "
         f"{figures.plural(tuned.repeats, 'fresh seed')}, has {last} at its last epoch on those images and {best} at its "
-        f"best one, which is chosen by them too. The test accuracy, {tested}, is of images that nothing was chosen by."
+        f"best one, which is chosen by them too. The test accuracy, {tested}, is of {_test_images(exercise)}."
+    )
+
+
+def _test_images(exercise: Results) -> str:
+    """What was chosen by the test images, as far as the log of their readings tells."""
+    times = len(exercise.test_readings)
+    if times < 2:
+        return "images that nothing was chosen by"
+    return (
+        f"images that were read {times} times: whoever chose what to run after the first of them knew its figures, and the "
+        "last are then better than on images that nobody has seen"
     )
 
 
 def _chosen_by_finalists(exercise: Results) -> str:
-    """How far the winning mean can be believed."""
+    """How far the winner's figure can be believed."""
     assert exercise.best is not None
-    trained = (
-        "" if exercise.finalists is None else f" of {figures.plural(len(exercise.finalists.finalists), 'finalist')}"
-    )
+    assert exercise.finalists is not None
+    several = len(exercise.finalists.finalists[exercise.finalists.winner].scores) > 1
     return (
-        f"The winner's mean {figures.words(exercise.objective)}, "
-        f"{figures.metric(exercise.objective, exercise.best.score)}, is over fresh seeds, but on the validation images by "
-        f"which the search and the choice{trained} went, too. Being chosen for that, it is an optimistic estimate, "
-        "though less so than the best of many single trials"
+        f"The winner's {'mean ' if several else ''}{figures.words(exercise.objective)}, "
+        f"{figures.metric(exercise.objective, exercise.best.score)}, is {'over fresh seeds' if several else 'of a fresh seed'}, "
+        "but on the validation images by which the search and the choice of "
+        f"{figures.plural(len(exercise.finalists.finalists), 'finalist')} went, too. Being chosen for that, it is an "
+        f"optimistic estimate{', though less so than the best of many single trials' if several else ''}"
     )
 
 
 def sweep_finding(sweep: Sweep) -> str:
     """What a sweep says in short: its best value, which others its seeds tell apart from that, which cost less."""
-    name, values = figures.words(sweep.name), _values(sweep)
-    compared = evidence.compared(sweep)
+    values, compared = _values(sweep), evidence.compared(sweep)
     lost = [f"{values[i]} ({n} of {len(sweep.measures['loss'][i])})" for i, n in sorted(compared.lost.items())]
-    out = f" No candidates, since trainings with them diverged or failed: {figures.listed(lost)}." if lost else ""
+    out = f" Not compared, since trainings with them diverged or failed: {figures.listed(lost)}." if lost else ""
     if not compared.order:
+        name = figures.words(sweep.name)
         return f"Sweep over {name}: no value ended with a finite validation accuracy in every seed.{out}"
-    best, *rest = compared.order
-    seeds = len(sweep.measures["val_accuracy"][best])
-    span = f" after {figures.plural(sweep.epochs, 'epoch')}" if sweep.epochs else ""
-    top = (
-        f"Sweep over {name}: the {'mean ' if seeds > 1 else ''}validation accuracy{span} is largest at {values[best]}, "
-        f"{figures.percent(_means(sweep, 'val_accuracy')[best])}."
-    )
-    if not rest:
+    alike = evidence.best_alike(sweep, compared.order)
+    top = _largest(sweep, compared, alike)
+    if len(compared.order) == 1:
         return f"{top}{out}"
     if not compared.freedom:
         return f"{top} With one seed a value this cannot be told apart from the chance of a seed.{out}"
-    top += _edge(sweep, best)
-    close, told = [values[i] for i in rest if i not in compared.worse], [values[i] for i in compared.worse]
-    by = f"by {figures.plural(seeds, 'seed')} on these images"
-    if not close:
-        text = f"{top} It is told apart from every other value {by}."
-    elif not told:
-        text = f"{top} It is not told apart from any other value {by}."
-    else:
-        text = f"{top} Not told apart from it {by}: {figures.listed(close)}. Worse: {figures.listed(told)}."
-    cheap = [_cheaper(sweep, best, i, less) for i, less in evidence.cheaper_ties(sweep, compared).items()]
+    cheap = [_cheaper(sweep, compared.order[0], i, less) for i, less in evidence.cheaper_ties(sweep, compared).items()]
     ties = f" As good as these seeds can tell, and cheaper: {figures.listed(cheap)}." if cheap else ""
-    return f"{text}{ties}{out}"
+    edge = _edge(sweep, compared.order[0]) if len(alike) == 1 else ""
+    return f"{top}{edge}{_told_apart(sweep, compared, alike)}{ties}{out}"
+
+
+def _largest(sweep: Sweep, compared: estimators.BlockComparison, alike: Sequence[int]) -> str:
+    """At which value the validation accuracy is largest; at which, where several have exactly the same."""
+    best, values = compared.order[0], _values(sweep)
+    span = f" after {figures.plural(sweep.epochs, 'epoch')}" if sweep.epochs else ""
+    mean = "mean " if len(sweep.measures["val_accuracy"][best]) > 1 else ""
+    where = f"largest at {figures.listed([values[i] for i in sorted(alike)])}{' alike' if len(alike) > 1 else ''}"
+    if 1 < len(alike) == len(compared.order):
+        where = f"the same at every value{' that is compared' if compared.lost else ''}"
+    return (
+        f"Sweep over {figures.words(sweep.name)}: the {mean}validation accuracy{span} is {where}, "
+        f"{figures.percent(_means(sweep, 'val_accuracy')[best])}."
+    )
+
+
+def _told_apart(sweep: Sweep, compared: estimators.BlockComparison, alike: Sequence[int]) -> str:
+    """Which values the seeds tell apart from the best, or from those that are the best alike."""
+    values, rest = _values(sweep), [i for i in compared.order if i not in alike]
+    close, told = [values[i] for i in rest if i not in compared.worse], [values[i] for i in compared.worse]
+    by = f"by {figures.plural(len(sweep.measures['val_accuracy'][alike[0]]), 'seed')} on these images"
+    it, is_ = ("it", "It is") if len(alike) == 1 else ("them", "They are")
+    other = f"other value{' that is compared' if compared.lost else ''}"
+    if not rest:
+        return ""
+    if not close:
+        return f" {is_} told apart from every {other} {by}."
+    if not told:
+        return f" {is_} not told apart from any {other} {by}."
+    return f" Not told apart from {it} {by}: {figures.listed(close)}. Worse: {figures.listed(told)}."
 
 
 def _edge(sweep: Sweep, best: int) -> str:
@@ -445,7 +555,7 @@ def _cheaper(sweep: Sweep, best: int, i: int, less: Sequence[str]) -> str:
         "seconds": lambda: f"{measured(sweep, 'seconds_per_epoch', i)} an epoch",
     }
     means = _means(sweep, "val_accuracy")
-    below = f"{_points(means[best] - means[i])} below"
+    below = "equal" if means[best] - means[i] < evidence.SAME else f"{_points(means[best] - means[i])} below"
     return f"{figures.value(sweep.values[i])} ({', '.join(costs[name]() for name in less)}; {below})"
 
 
@@ -464,53 +574,51 @@ def side_by_side(exercise: Results, sweep: Sweep) -> str:
     compared = evidence.compared(sweep)
     if not compared.order:
         return ""
-    found, name = exercise.best.hyperparameters[sweep.name], figures.words(sweep.name)
-    best = sweep.values[compared.order[0]]
-    origin = NAMES.get(sweep.origin, sweep.origin)
-    others = [figures.value(sweep.values[i]) for i in compared.order[1:] if i not in compared.worse]
+    found, best = exercise.best.hyperparameters[sweep.name], sweep.values[compared.order[0]]
+    ours, theirs = figures.value(best), figures.value(found)
+    lead = f"Which {figures.words(sweep.name)}?"
+    level = [sweep.values[i] for i in compared.order if i not in compared.worse]
+    others = [figures.value(value) for value in level[1:]]
     alone = "" if compared.freedom else ", with one seed a value,"
     ties = f"; the sweep{alone} does not tell {figures.listed(others)} apart from it" if others else ""
     if found == best:
+        return f"{lead} {ours}: the sweep's best value, and that of the search's best configuration{ties}."
+    if found in level:
         return (
-            f"Which {name}? {figures.value(best)}: the sweep's best value, and that of the search's best "
-            f"configuration{ties}."
+            f"{lead} {theirs} of the search's best configuration or {ours} of the sweep: the sweep does not tell the two "
+            "apart."
         )
-    tied = [sweep.values[i] for i in compared.order if i not in compared.worse]
-    settings = f"whose other values are not the {origin} model's"
-    if found in tied:
+    rest = _rest_of_the_best(exercise, sweep)
+    lost = [sweep.values[i] for i in compared.lost]
+    if found in sweep.values and found not in lost:
         return (
-            f"Which {name}? {figures.value(found)} of the search's best configuration or {figures.value(best)} of the "
-            "sweep: the sweep does not tell the two apart."
+            f"{lead} {ours} in the sweep, which is told apart from {theirs} there; {theirs} in the search's best "
+            f"configuration{rest}."
         )
-    if found in sweep.values:
-        return (
-            f"Which {name}? It depends on the rest: {figures.value(best)} with the {origin} model's other values, where "
-            f"{figures.value(found)} is worse; {figures.value(found)} in the search's best configuration, {settings}."
-        )
-    return (
-        f"Which {name}? {figures.value(best)} of the values swept{ties}; the search's best configuration has "
-        f"{figures.value(found)}, which the sweep did not try; its other values are not the {origin} model's."
-    )
+    why = "which the sweep did not try"
+    if found in lost:
+        why = "which the sweep does not compare, since trainings with it diverged or failed"
+    return f"{lead} {ours} of the values swept{ties}; the search's best configuration has {theirs}, {why}{rest}."
+
+
+def _rest_of_the_best(exercise: Results, sweep: Sweep) -> str:
+    """How the best configuration's other values compare with those of the sweep's models; empty where these are not known."""
+    assert exercise.best is not None
+    if not sweep.held:
+        return ""
+    found = exercise.best.hyperparameters
+    tuned = sweep.chosen.get(str(found[sweep.name]))
+    held = sweep.held if tuned is None else {**sweep.held, str(sweep.retuned): tuned}
+    names = {name for name in (*held, *found) if held.get(name) != found.get(name)} - {sweep.name}
+    if not names:
+        return "; its other values are those of the sweep's models"
+    return f"; that configuration differs from the sweep's models in {figures.plural(len(names), 'other value')}"
 
 
 def sweep_details(sweep: Sweep) -> str:
-    """The figures behind a sweep's finding: the lead over the runner-up, the loss, the cost."""
+    """The figures behind a sweep's finding: the lead over the runner-up, what was tuned for it, the loss, the cost."""
     values, compared = _values(sweep), evidence.compared(sweep)
-    means, losses = (_means(sweep, measure) for measure in ("val_accuracy", "loss"))
-    sentences = []
-    if len(compared.order) > 1:
-        best, second = compared.order[:2]
-        noise = ""
-        if compared.freedom and compared.deviation > 0:
-            noise = (
-                f" (standard deviation of a training, the seeds' common part taken out: {_points(compared.deviation)})"
-            )
-        sentences.append(
-            f"The lead over the second, {values[second]}, is {_points(means[best] - means[second])}{noise}."
-        )
-    if np.isfinite(losses).sum() > 1:
-        low = int(np.nanargmin(losses))
-        sentences.append(f"The final training loss is lowest at {values[low]} ({figures.loss(losses[low])}).")
+    sentences = [*_lead(sweep, compared), *_retuned_to_an_end(sweep), *_lowest_loss(sweep, compared)]
     if apart := evidence.quickest_and_slowest(sweep):
         fast, slow = apart
         takes = [measured(sweep, "seconds_per_epoch", i) for i in apart]
@@ -518,6 +626,50 @@ def sweep_details(sweep: Sweep) -> str:
             f"An epoch, once compiled, takes {takes[0]} at {values[fast]} and {takes[1]} at {values[slow]}."
         )
     return " ".join(sentences)
+
+
+def _lead(sweep: Sweep, compared: estimators.BlockComparison) -> list[str]:
+    alike = evidence.best_alike(sweep, compared.order) if compared.order else []
+    if len(compared.order) < 2 or len(alike) > 1:
+        return []
+    noise = ""
+    if compared.freedom and compared.deviation > 0:
+        noise = f" (standard deviation of a training, the seeds' common part taken out: {_points(compared.deviation)})"
+    best, second = compared.order[:2]
+    means = _means(sweep, "val_accuracy")
+    images = round((means[best] - means[second]) * sweep.images, 2)
+    of = f" of {figures.count(sweep.images)}"
+    one = "" if not sweep.images or images > 1 else f", {'one' if images == 1 else 'less than one'} image{of}"
+    return [
+        f"The lead over the second, {_values(sweep)[second]}, is {_points(means[best] - means[second])}{one}{noise}."
+    ]
+
+
+def _retuned_to_an_end(sweep: Sweep) -> list[str]:
+    """Of which values what was tuned for them is the first or the last of what was tried."""
+    numbers = [one for one in sweep.candidates if isinstance(one, (int, float)) and not isinstance(one, bool)]
+    if len(numbers) < 3 or len(numbers) < len(sweep.candidates):
+        return []
+    found = []
+    for end, word in ((min(numbers), "smallest"), (max(numbers), "largest")):
+        at = [figures.value(value) for value in sweep.values if sweep.chosen.get(str(value)) == end]
+        if at:
+            found.append(
+                f"The {figures.words(str(sweep.retuned))} that was tuned for {figures.listed(at)}, {figures.value(end)}, is "
+                f"the {word} tried: a better one may lie beyond."
+            )
+    return found
+
+
+def _lowest_loss(sweep: Sweep, compared: estimators.BlockComparison) -> list[str]:
+    losses = _means(sweep, "loss")
+    kept = [i for i in compared.order if math.isfinite(losses[i])]
+    if len(kept) < 2:
+        return []
+    if sweep.name in evidence.OF_THE_LOSS:
+        return ["The loss is another function at each value: the losses do not compare."]
+    low = min(kept, key=lambda i: losses[i])
+    return [f"The final training loss is lowest at {_values(sweep)[low]} ({figures.loss(losses[low])})."]
 
 
 def _values(sweep: Sweep) -> list[str]:
@@ -531,11 +683,10 @@ def _means(sweep: Sweep, measure: str) -> estimators.Floats:
 def ablation(found: Ablation, maximise: bool) -> str:
     """Which steps of an ablation are told apart from no change, and what could not be compared."""
     seeds, steps = len(found.path[0].scores), len(found.path) - 1
-    objective, effects = figures.words(found.objective), evidence.effects(found)
-    ends = [figures.metric(found.objective, float(one.scores.mean())) for one in (found.path[0], found.path[-1])]
+    effects = evidence.effects(found)
     lead = (
         f"From the starting to the tuned model in {figures.plural(steps, 'step')}, {figures.plural(found.epochs, 'epoch')} "
-        f"of training each: the {'mean ' if seeds > 1 else ''}{objective} goes from {ends[0]} to {ends[1]}."
+        f"of training each{_way(found)}."
     )
     told: dict[bool, list[str]] = {True: [], False: []}
     for i, effect in enumerate(effects, 1):
@@ -543,7 +694,7 @@ def ablation(found: Ablation, maximise: bool) -> str:
             told[(effect.value > 0) == maximise].append(f"{step_of(found, i)} ({_effect(found, effect)})")
     compared, apart = sum(effect is not None for effect in effects), len(told[True] + told[False])
     lost = [i for i, one in enumerate(found.path) if not np.isfinite(one.scores).all()]
-    of = f"Of {figures.plural(compared, 'step')}{' that can be compared' if lost else ''}"
+    of = f"Of {figures.plural(compared, 'step')}{' that can be compared' if compared < steps else ''}"
     if not compared:
         verdict = "No step can be compared."
     elif seeds == 1:
@@ -561,7 +712,22 @@ def ablation(found: Ablation, maximise: bool) -> str:
             f"{of}, {apart} {'is' if apart == 1 else 'are'} told apart from no change by {seeds} seeds (in brackets the "
             f"difference and its 95 % interval{unit}): {'; '.join(groups)}."
         )
-    return " ".join([lead, verdict, *(_lost(found, i) for i in lost)])
+    others = [
+        f"The step {step_of(found, i)} changes what the loss is: it is not compared."
+        for i in evidence.other_losses(found)
+    ]
+    return " ".join([lead, verdict, *(_lost(found, i) for i in lost), *others])
+
+
+def _way(found: Ablation) -> str:
+    """Where the objective goes from and to, as far as the two ends have it and it is one function at both."""
+    means = [float(one.scores.mean()) for one in (found.path[0], found.path[-1])]
+    start, end = (figures.metric(found.objective, mean) if math.isfinite(mean) else "" for mean in means)
+    if not (start or end) or evidence.other_losses(found):
+        return ""
+    ends = f"goes from {start} to {end}" if start and end else f"begins at {start}" if start else f"ends at {end}"
+    mean = "mean " if len(found.path[0].scores) > 1 else ""
+    return f": the {mean}{figures.words(found.objective)} {ends}"
 
 
 def leaves_out_zero(effect: Interval) -> bool:
@@ -591,7 +757,7 @@ def step_of(found: Ablation, i: int) -> str:
     """Step ``i`` of an ablation, from 1, in words: 'optimizer sgd to adam with learning rate 0.01 to 0.002'."""
     changes = found.changes(i)
     named = [name for name, ends in changes.items() if None not in ends] or list(changes)[:1]
-    moved = [f"{figures.words(name)} {' to '.join(figures.setting(end) for end in changes[name])}" for name in named]
+    moved = [f"{figures.words(name)} {' to '.join(figures.settings(*changes[name]))}" for name in named]
     others = len(changes) - len(named)
     carried = [*moved[1:], *([f"{others} that {'depends' if others == 1 else 'depend'} on it"] if others else [])]
     return moved[0] + (f" with {figures.listed(carried)}" if carried else "")
@@ -629,9 +795,11 @@ def not_tested(exercise: Results) -> list[str]:
             "so its losses are not those."
         )
     if tried:
+        last = evidence.last_of_each(tried)
+        failed = sum(trial.status == "FAILED" for trial in last)
         limits.append(
-            f"The search tried {figures.plural(len(evidence.last_of_each(tried)), 'configuration')} of its space, one seed "
-            "each; better ones may lie between or outside the values tried."
+            f"The search tried {figures.plural(len(last), 'configuration')} of its space, one seed "
+            f"each{f', of which {figures.count(failed)} failed' if failed else ''}; better ones may lie between or outside the values tried."
         )
     for origin in sorted({sweep.origin for sweep in exercise.sweeps}):
         swept = [figures.words(sweep.name) for sweep in exercise.sweeps if sweep.origin == origin]

@@ -48,6 +48,12 @@ def _serves_epochs(callback: Any) -> bool:
     return kind in (K.TerminateOnNaN, K.ProgbarLogger)
 
 
+def is_known(callback: Any) -> bool:
+    """Whether no function of the user's runs in it."""
+    calls = isinstance(callback, (K.LambdaCallback, K.LearningRateScheduler)) or hasattr(callback, "tuner")
+    return type(callback).__module__.partition(".")[0] in ("keras", "keras_tuner", "search") and not calls
+
+
 def is_tuner_callback(callback: Any) -> bool:
     """Whether it is KerasTuner's, which calls the tuner's hooks."""
     kind = type(callback)

@@ -7,16 +7,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from search import files
 from search.errors import WorkError, first_line
-
-if TYPE_CHECKING:
-    import keras
 
 FORMAT = 3
 
@@ -173,11 +171,12 @@ def _shapes(state: State) -> list[tuple[tuple[int, ...], str]]:
 
 
 def _without_arrays(node: Any, arrays: dict[str, NDArray[Any]]) -> Any:
-    """The node as JSON; each array in it goes into ``arrays`` and leaves its name."""
-    if isinstance(node, np.ndarray):
+    """The node as JSON; each array, number of NumPy and tensor in it goes into ``arrays`` and leaves its name."""
+    is_tensor = hasattr(node, "numpy")
+    if is_tensor or isinstance(node, (np.ndarray, np.generic)):
         name = f"memory_{len(arrays):04d}"
-        arrays[name] = node
-        return {"array": name}
+        arrays[name] = node.numpy() if is_tensor else np.asarray(node)
+        return {"tensor" if is_tensor else "array" if isinstance(node, np.ndarray) else "number": name}
     if isinstance(node, dict):
         return {key: _without_arrays(value, arrays) for key, value in node.items()}
     if isinstance(node, (list, tuple)):
@@ -189,5 +188,9 @@ def _with_arrays(node: Any, arrays: dict[str, NDArray[Any]]) -> Any:
     if isinstance(node, dict):
         if node.keys() == {"array"}:
             return arrays[node["array"]]
+        if node.keys() == {"number"}:
+            return arrays[node["number"]][()]
+        if node.keys() == {"tensor"}:
+            return keras.ops.convert_to_tensor(arrays[node["tensor"]])
         return {key: _with_arrays(value, arrays) for key, value in node.items()}
     return [_with_arrays(value, arrays) for value in node] if isinstance(node, list) else node

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import math
 import random
@@ -149,7 +150,11 @@ class _Training:
         self.epochs: int = arguments["epochs"]
         self.initial_epoch: int = arguments["initial_epoch"]
         self.shuffle, self.validation_freq = arguments["shuffle"], arguments["validation_freq"]
-        self.examples, self.validation = _examples(arguments)
+        (x, y, weight), validation = _split(arguments)
+        size, steps = arguments["batch_size"], arguments["steps_per_epoch"]
+        self.examples = data.examples(x, y, weight, arguments["class_weight"], size, steps)
+        self._validating = None if validation is None else functools.partial(_validation, validation, arguments)
+        self.validation = None if self._validating is None else self._validating()
         self.data = tuple(arguments[name] for name in DATA)
         self.programs: Programs | None = None
         self.by_steps = False
@@ -233,7 +238,7 @@ class _Training:
         logs = self._train(order, epoch)
         hooks.after_batches(self.callbacks.callbacks, stretch.end - stretch.begin - 1, logs)
         if self.validation is not None and _tensorflow.should_evaluate(model, epoch, self.validation_freq):
-            logs.update({f"val_{name}": value for name, value in self._evaluate(self.validation).items()})
+            logs.update({f"val_{name}": value for name, value in self._evaluate().items()})
         logs = {name: _number(value) for name, value in logs.items()}
         self.callbacks.on_epoch_end(epoch, logs)
         if self.following is not None:
@@ -270,8 +275,13 @@ class _Training:
         if self.following is not None:
             self.following.record.notes.append(line)
 
-    def _evaluate(self, examples: Examples) -> dict[str, Any]:
+    def _evaluate(self) -> dict[str, Any]:
         self.model.stop_evaluating = False
+        if self._validating is not None and not all(map(hooks.is_known, self.callbacks.callbacks)):
+            self.validation = self._validating()  # Keras reads it now, after what a callback did to it
+        self._validating = None
+        examples = self.validation
+        assert examples is not None
         self.callbacks.on_test_begin()
         self.model.reset_metrics()
         if examples.steps is not None and examples.steps > examples.batches:
@@ -303,7 +313,8 @@ class _Training:
         record.history.clear()
         record.history.update({name: list(values) for name, values in self._earlier.items()})
         for name, values in self.model.history.history.items():
-            record.history.setdefault(name, []).extend(map(_mean, values[self._before.get(name, 0) :]))
+            if means := _means(values[self._before.get(name, 0) :]):
+                record.history.setdefault(name, []).extend(means)
         _note(following, self.model)
         last = epoch + 1 >= self.epochs or self.model.stop_training
         stop = not last and following.plan.stopping()
@@ -337,7 +348,11 @@ class _Training:
             }
         )
         whole = self.touched.whole and (not self.by_steps or changes_itself_alone(self.model, *self.data))
-        _write(following, self.model, epoch, memory, self.touched.values(), whole)
+        try:
+            _write(following, self.model, epoch, memory, self.touched.values(), whole)
+        except TypeError:  # a callback's state, or what it left in the logs, is no JSON
+            if epoch is None:
+                _write(following, self.model, None, None, self.touched.values(), whole)
         self.written = time.monotonic()
 
     def _restored(self) -> checkpoint.State | None:
@@ -400,8 +415,9 @@ def _check(model: keras.Model, arguments: dict[str, Any]) -> None:
             raise NotCompiled(f"the callback {type(callback).__name__} defines {hook}")
 
 
-def _examples(arguments: dict[str, Any]) -> tuple[Examples, Examples | None]:
-    x, y, weight, validation = (arguments[name] for name in ("x", "y", "sample_weight", "validation_data"))
+def _split(arguments: dict[str, Any]) -> tuple[tuple[Any, Any, Any], Any]:
+    """What ``fit`` trains on, ``(x, y, sample_weight)``, and what it validates on, None where on nothing."""
+    x, y, weight, validation = (arguments[name] for name in (*DATA, "validation_data"))
     if x is None or not _tensorflow.accepts_arrays(x, y, weight):
         raise NotCompiled(f"x is a {type(x).__name__}, not arrays")
     if arguments["validation_split"] and validation is None:
@@ -409,18 +425,18 @@ def _examples(arguments: dict[str, Any]) -> tuple[Examples, Examples | None]:
             (x, y, weight), validation = _tensorflow.validation_split(x, y, weight, arguments["validation_split"])
         except Exception as error:
             raise NotCompiled(first_line(error)) from error
-    batch_size = arguments["batch_size"]
-    train = data.examples(x, y, weight, arguments["class_weight"], batch_size, arguments["steps_per_epoch"])
-    if validation is None:
-        return train, None
-    if not isinstance(validation, (tuple, list)) or not _tensorflow.accepts_arrays(*validation):
-        raise NotCompiled(f"validation_data is a {type(validation).__name__}, not arrays")
+    return (x, y, weight), validation
+
+
+def _validation(given: Any, arguments: dict[str, Any]) -> Examples:
+    if not isinstance(given, (tuple, list)) or not _tensorflow.accepts_arrays(*given):
+        raise NotCompiled(f"validation_data is a {type(given).__name__}, not arrays")
     try:
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(validation)
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(given)
     except ValueError as error:
         raise NotCompiled(first_line(error)) from error
-    size, steps = arguments["validation_batch_size"] or batch_size, arguments["validation_steps"]
-    return train, data.examples(x, y, weight, None, size, steps)
+    size = arguments["validation_batch_size"] or arguments["batch_size"]
+    return data.examples(x, y, weight, None, size, arguments["validation_steps"])
 
 
 def _number(value: Any) -> Any:
@@ -430,9 +446,16 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _mean(value: Any) -> float:
-    """What a record keeps of a metric's value, as KerasTuner averages it: of a vector, one a class say, the mean."""
-    return float(np.mean(value))
+def _means(values: Iterable[Any]) -> list[float]:
+    """What a record keeps of a metric's values, as KerasTuner averages them: of a vector, one a class say, the mean.
+
+    What is no number, as a callback may leave in the logs, is left out.
+    """
+    means = []
+    for value in values:
+        with contextlib.suppress(TypeError, ValueError):
+            means.append(float(np.mean(value)))
+    return means
 
 
 def _require_finite(logs: dict[str, Any], epoch: int) -> None:
@@ -603,7 +626,8 @@ class _Follower(keras.callbacks.Callback):  # type: ignore[misc]
         record = self.following.record
         record.epoch_seconds.append(time.monotonic() - self.began)
         for metric, value in logs.items():
-            record.history.setdefault(metric, []).append(_mean(value))
+            if means := _means([value]):
+                record.history.setdefault(metric, []).extend(means)
         _note(self.following, self.model)
         if epoch + 1 < self.params["epochs"] and not self.model.stop_training and self.following.plan.stopping():
             raise Stopped

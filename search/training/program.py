@@ -153,7 +153,7 @@ class Programs:
         whole = whole and not self.unfit_for_xla
         graph = self.training(data, epoch >= pays.update and not whole and self._compiles_update(data, new))
         values = graph.run((tf.constant(rest), tf.constant(data.batch_size), *data.tensors), self.found.variables)
-        return dict(zip(self._names(graph), values, strict=True))
+        return self._logs("train", graph, values)
 
     def _compiles_update(self, data: Examples, new: bool) -> bool:
         """Whether XLA may compile the optimizer's update, in a program that is made or that sees what the others see."""
@@ -245,11 +245,16 @@ class Programs:
         if program.any_batch:
             size = max(size, LARGE_BATCH)
         values = program.run((tf.constant(rows), tf.constant(size), *data.tensors), self.found.variables)
-        return dict(zip(self._names(program), values, strict=True))
+        return self._logs("test", program, values)
 
-    def _names(self, program: Program) -> tuple[str, ...]:
-        if self.found.key is None:
-            return program.names
+    def _logs(self, kind: str, program: Program, values: Sequence[tf.Tensor]) -> dict[str, Any]:
+        if self.found.key is not None:
+            return dict(zip(self._names(), values, strict=True))
+        if kind in self.logs:
+            return dict(zip(program.names, values, strict=True))
+        return flat(self.model.get_metrics_result())  # the user's code may read what has changed since it was traced
+
+    def _names(self) -> tuple[str, ...]:
         if not self.metric_names:  # the program may be another model's, whose metrics Keras numbered otherwise
             self.metric_names = tuple(flat(self.model.get_metrics_result()))
         return self.metric_names

@@ -6,18 +6,16 @@ or on a class of it, is sent along; and what both the problem and a module hold 
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import importlib.machinery
 import inspect
 import io
 import os
 import site
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import cloudpickle
@@ -38,7 +36,7 @@ def variables(can_be_sent: Callable[[Place, Any], bool]) -> dict[Place, Any]:
     """What the user's modules and their classes hold beside functions, classes and modules of their own."""
     found: dict[Place, Any] = {}
     for name, module in list(sys.modules.items()):
-        if not _is_own(name, module):
+        if not is_own(name, module):
             continue
         for variable, value in list(vars(module).items()):
             if inspect.isclass(value) and value.__module__ == name:
@@ -76,81 +74,6 @@ def at(place: Place) -> Any:
     return getattr(_owner(name, owner), variable)
 
 
-def code() -> str:
-    """A digest of the user's code in this process: of the own modules and ``__main__``.
-
-    What counts is every function and method, and the plain values of the variables that they name.
-    """
-    digest = hashlib.sha256()
-    for name, module in sorted(sys.modules.items()):
-        if name != "__main__" and not _is_own(name, module):
-            continue
-        named: set[str] = set()
-        for function in _functions(name, module):
-            digest.update(repr((name, function.__qualname__, *_instructions(function.__code__))).encode())
-            named.update(*(code.co_names for code in (function.__code__, *_codes(function.__code__))))
-        for variable in sorted(named & vars(module).keys()):
-            value = vars(module)[variable]
-            if _is_plain(value):
-                digest.update(repr((name, variable, value)).encode())
-    return digest.hexdigest()
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(map(_is_plain, (*value, *value.values())))
-    if isinstance(value, (list, tuple)):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, (bool, int, float, complex, str, bytes))
-
-
-def changed() -> str:
-    """The name of an own module whose file has other functions by now than this process has; empty where there is none.
-
-    A worker would import the file. Of a module that something else than Python itself has loaded, nothing is known.
-    """
-    for name, module in sorted(sys.modules.items()):
-        if not _is_own(name, module) or type(module.__loader__) is not importlib.machinery.SourceFileLoader:
-            continue
-        file = str(module.__file__)
-        try:
-            in_file = {*map(_instructions, _codes(compile(Path(file).read_bytes(), file, "exec", dont_inherit=True)))}
-        except (OSError, SyntaxError, ValueError):
-            return name
-        if any(_instructions(function.__code__) not in in_file for function in _functions(name, module)):
-            return name
-    return ""
-
-
-def _functions(name: str, module: ModuleType) -> Iterator[FunctionType]:
-    """The functions and methods whose code stands in the module's file."""
-    for _, value in sorted(vars(module).items()):
-        members = vars(value).values() if inspect.isclass(value) and value.__module__ == name else (value,)
-        for member in members:
-            plain = getattr(member, "__func__", getattr(member, "fget", member))
-            if not isinstance(plain, FunctionType) or plain.__module__ != name:
-                continue
-            if plain.__code__.co_filename == getattr(module, "__file__", plain.__code__.co_filename):
-                yield plain
-
-
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield constant
-            yield from _codes(constant)
-
-
-def _instructions(code: CodeType) -> tuple[Any, ...]:
-    """What a function does, wherever it stands in its file."""
-    constants = tuple(_instructions(one) if isinstance(one, CodeType) else _as_text(one) for one in code.co_consts)
-    return code.co_code, constants, code.co_names, code.co_varnames, code.co_freevars
-
-
-def _as_text(constant: Any) -> str:
-    return str(sorted(map(repr, constant))) if isinstance(constant, frozenset) else repr(constant)
-
-
 def _owner(name: str, owner: str) -> Any:
     module = sys.modules[name]
     return getattr(module, owner) if owner else module
@@ -165,7 +88,7 @@ def _content(value: Any) -> bytes | None:
     return stream.getvalue()
 
 
-def _is_own(name: str, module: Any) -> bool:
+def is_own(name: str, module: Any) -> bool:
     """Whether a module is of the user's own: neither installed, nor Python's, nor ours; ``__main__`` goes by value anyway."""
     file = getattr(module, "__file__", None)
     if not file or name != module.__name__ or name.partition(".")[0] in ("__main__", "search"):

@@ -17,6 +17,7 @@ import numpy as np
 from search import training
 from search.errors import WorkError, first_line
 from search.training import Stopped
+from search.training import plan as plans
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,11 @@ class Job:
     keep_best: tuple[str, str] | None = None
     trial: Any = None
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def left(self) -> Path:
+        """Where the network is kept as ``fit`` left it, where that is not as its last ``model.fit`` ended; see :func:`run`."""
+        return self.state.with_name(f"{self.state.stem}.left{self.state.suffix}")
 
     @property
     def best(self) -> Path:
@@ -155,6 +161,12 @@ class Outcome:
     trial: Any = None
     executions: tuple[dict[str, list[float]], ...] = ()
 
+    @property
+    def trained_seconds(self) -> float | None:
+        """What all of its epochs took; None where a part of them was trained before."""
+        epochs = max(map(len, self.history.values()), default=0)
+        return sum(self.epoch_seconds) if epochs and len(self.epoch_seconds) == epochs else None
+
     def final(self, metric: str, otherwise: float = math.nan) -> float:
         """The metric after the last epoch; ``otherwise`` where the job failed or has no such metric."""
         return self.history[metric][-1] if self.completed and metric in self.history else otherwise
@@ -195,7 +207,9 @@ def run(problem: Problem, job: Job, stopping: Callable[[], bool] = lambda: False
                     "callbacks": job.callbacks(),
                 },
             )
-            history = record.history or _as_history(results)
+            history = _history(plan, model, record, results)
+            if job.keep_best is not None:
+                _keep_as_left(plan, model, history, job.left)
         except (Stopped, KeyboardInterrupt):
             raise
         except BaseException as error:  # whatever the user's own code raises, sys.exit included
@@ -203,7 +217,8 @@ def run(problem: Problem, job: Job, stopping: Callable[[], bool] = lambda: False
                 raise
             return Outcome(False, record.history, record.parameters, time.monotonic() - started, (), said(error, at))
     seconds, notes = time.monotonic() - started, "; ".join(record.notes)
-    return Outcome(True, history, record.parameters, seconds, tuple(record.epoch_seconds), notes, hp)
+    parameters = sum(math.prod(weight.shape) for weight in model.trainable_weights)
+    return Outcome(True, history, parameters, seconds, tuple(record.epoch_seconds), notes, hp)
 
 
 def said(error: BaseException, at: str) -> str:
@@ -213,6 +228,40 @@ def said(error: BaseException, at: str) -> str:
     if isinstance(error, SystemExit):
         return f"{at}: the code called sys.exit({'' if error.code is None else error.code})"
     return f"{at}: {type(error).__name__}: {first_line(error)}"
+
+
+def _history(plan: training.TrainingPlan, model: Any, record: training.Record, results: Any) -> dict[str, list[float]]:
+    """The history of the model that ``build`` returned, whatever else ``fit`` has trained.
+
+    Raises:
+        TypeError: what ``fit`` returned is of another model, or is no dictionary where nothing was trained by ``model.fit``.
+    """
+    if not record.history:
+        return _as_history(results)
+    if getattr(results, "model", model) is not model:
+        raise TypeError("it returned the History of another model; expected that of the model which build returned")
+    following = plans.current()
+    if following is not None and following.model is model:
+        return record.history
+    if not hasattr(results, "history") or not plan.state.exists():
+        raise TypeError("it trained another model last; expected the History of the model which build returned")
+    from search.training import checkpoint
+
+    return checkpoint.read(plan.state, dict(plan.identity)).history
+
+
+def _keep_as_left(plan: training.TrainingPlan, model: Any, history: Mapping[str, list[float]], path: Path) -> None:
+    """Writes the network where ``fit`` changed it after ``model.fit``, as by an average of weights, or did without that."""
+    from search.training import checkpoint
+
+    path.unlink(missing_ok=True)
+    now = checkpoint.capture(model, dict(history), dict(plan.identity), whole=False)
+    if plan.state.exists():
+        ended = checkpoint.read(plan.state, dict(plan.identity))
+        pairs = zip(ended.variables[: ended.weights], now.variables[: now.weights], strict=False)
+        if ended.weights == now.weights and all(np.array_equal(one, other) for one, other in pairs):
+            return
+    checkpoint.write(path, now)
 
 
 def _as_history(results: Any) -> dict[str, list[float]]:
