@@ -165,8 +165,8 @@ class Search:
     """One search of any kind.
 
     Attributes:
-        space: the hyper-parameters, as ``run.json`` has them: name, values or min_value, max_value and sampling, conditions.
-        step: what is recorded of the run: tuner, max_epochs, factor, seconds, workers, complete; whatever is known.
+        space: the hyper-parameters, as ``run.json`` has them: name, values or min_value, max_value, step and sampling, conditions.
+        step: what is recorded of the run: tuner, max_epochs, factor, seconds, workers, complete, objectives where there are several; whatever is known.
         damaged: files that could not be read, a line each.
     """
 
@@ -839,7 +839,10 @@ def read_project(folder: Path, objective: str | None = None, direction: str | No
         top = (max if maximise else min)(completed, key=lambda trial: trial.metrics[objective])
         best = Best(top.trial_id, top.metrics[objective], top.epochs, int(top.best_epoch), top.hyperparameters)
     space = {hp["name"]: hp for state in states for hp in map(_described, state["hyperparameters"].get("space", []))}
-    step = {"complete": False} if any(trial.status == "RUNNING" for trial in trials) else {}
+    step: dict[str, Any] = {"complete": False} if any(trial.status == "RUNNING" for trial in trials) else {}
+    marks = [state.get("search") or {} for state in states]
+    if several := next((mark["objective"] for mark in marks if len(mark.get("objective") or ()) > 1), None):
+        step["objectives"] = several
     return Search(folder, folder.resolve().name, objective, maximise, trials, best, list(space.values()), step, damaged)
 
 
@@ -908,5 +911,5 @@ def _described(hp: dict[str, Any]) -> dict[str, Any]:
         f"{entry['config']['name']} is {' or '.join(map(str, entry['config']['values']))}"
         for entry in config.get("conditions", [])
     ]
-    limits = {key: config.get(key) for key in ("min_value", "max_value", "sampling")}
+    limits = {key: config.get(key) for key in ("min_value", "max_value", "step", "sampling")}
     return {"name": str(config["name"]), "values": values, **limits, "conditions": ", ".join(conditions)}

@@ -47,6 +47,7 @@ if keras.backend.backend() == "tensorflow":
     threads.share_gpus()
 
 HOOKS = ("on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_end")
+ASKED_BY = ("tuner", "seed", "first")  # of a mark: with another, other trials are asked for
 STEPS = ("fit", "evaluate", "train_step", "test_step", "make_train_function", "make_test_function")
 NOT_THE_USERS = ("builtins", "numpy", "tensorflow", "keras", "pandas", "scipy")  # where the classes of plain data are
 OF_NO_TRAINING = (  # attributes of a tuner that no trial's training depends on
@@ -184,7 +185,8 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
     def _run(self, problem: Problem, workers: Workers, known: dict[int, dict[str, Any]]) -> None:
         began, begun = time.monotonic(), set()
         seed, oracle, verbose = int(self.oracle.seed), self.oracle, self.oracle.verbose
-        took: list[float] = []  # of every trial that ended here
+        ended: list[bool] = []  # of every trial that ended here, whether it completed
+        took: list[float] = []  # of those that did
 
         def ask(slot: str) -> Any:
             self.pre_create_trial()
@@ -199,7 +201,8 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         def tell(trial: Any, outcome: Outcome) -> None:
             self._tell(trial, outcome)
             self._clean_up(trial)
-            took.append(outcome.seconds)
+            ended.append(outcome.completed)
+            took.extend([outcome.seconds] * outcome.completed)
             if progress is not None:
                 progress.advance(self._said(trial), self._best_line())
             elif verbose:
@@ -217,34 +220,29 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
             in_time = known or self._max_seconds is None or time.monotonic() - began < self._max_seconds
             return bool(in_time) and not self._stagnates()
 
-        def seconds_left() -> float:
-            trials = max(1.0, (total - len(oracle.end_order)) / workers.size) if total else 0.0
+        def left() -> float | None:
             limit = math.inf if self._max_seconds is None else began + self._max_seconds - time.monotonic()
-            return min(trials * sum(took) / len(took), max(0.0, limit))
+            if not took or not total or limit < 0:
+                return None
+            return min(limit, max(1.0, (total - len(oracle.end_order)) / workers.size) * sum(took) / len(took))
 
         write = oracle.write_project if isinstance(oracle, SeededOracle) else oracle.save
         self.save()  # what is killed from here on is found
         total = self._planned() if verbose else None
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(holding(oracle))
-            progress = None
-            if total is not None:
-                console = Console(soft_wrap=True, highlight=False, force_jupyter=False)
-                before = len(oracle.end_order)
-                progress = stack.enter_context(Progress(console, "trials", total, seconds_left, before, each=True))
-            ahead = self._max_seconds is None and self._patience is None
-            study.run(
-                oracle,
-                workers,
-                job=job,
-                tell=tell,
-                tell_again=tell_again,
-                write=write,
-                ask=ask,
-                go_on=go_on,
-                ahead=ahead,
-            )
-        self._say_how_it_ended(len(took), total, time.monotonic() - began)
+        ahead = self._max_seconds is None and self._patience is None
+        how: dict[str, Any] = {"job": job, "tell": tell, "tell_again": tell_again, "ask": ask, "go_on": go_on}
+        with holding(oracle), self._progress(total, left) as progress:
+            study.run(oracle, workers, write=write, ahead=ahead, **how)
+        self._say_how_it_ended(len(ended), total, time.monotonic() - began)
+
+    def _progress(
+        self, total: int | None, left: Callable[[], float | None]
+    ) -> contextlib.AbstractContextManager[Progress | None]:
+        """What counts the trials on the screen; None where nobody knows how many there will be, or nobody looks."""
+        if total is None:
+            return contextlib.nullcontext()
+        console = Console(soft_wrap=True, highlight=False, force_jupyter=False)
+        return Progress(console, "trials", total, left, before=len(self.oracle.end_order), each=True)
 
     def _say_how_it_ended(self, ran: int, total: int | None, seconds: float) -> None:
         oracle = self.oracle
@@ -590,6 +588,14 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
                 oracle.first = self._checked_first()
                 oracle.mark = self._mark(problem)
             return {}
+        try:
+            return self._going_on(problem, oracle, fresh)
+        except BaseException:
+            self.oracle, self._fresh = oracle, fresh  # as before the call, which may be made again
+            raise
+
+    def _going_on(self, problem: Problem, oracle: Any, fresh: Any) -> dict[int, dict[str, Any]]:
+        """What :meth:`_rewound` returns, where trials were reloaded into ``oracle``; ``fresh`` is as before that."""
         fresh.build, fresh.first_alone, fresh.verbose = oracle.build, oracle.first_alone, oracle.verbose
         states = dict(sorted((int(state["trial_id"]), state) for state in self._ended()))
         fresh.declared = {number: _declared(state) for number, state in states.items() if "declared" in state}
@@ -601,7 +607,10 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         self._populate_initial_space()
         fresh.first = self._checked_first()
         fresh.mark = self._mark(problem)
-        again = all(mark.get(name) == fresh.mark[name] for mark in marks for name in ("tuner", "seed", "first"))
+        self._refuse_another_objective(marks)
+        again = all(
+            mark.get(name, now) == now for mark in marks for name, now in fresh.mark.items() if name in ASKED_BY
+        )
         again = again and self._fits(states)
         self._say_what_changed(marks, again)
         if again:
@@ -632,32 +641,35 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
             again: whether asking again gives the same trials.
 
         Raises:
-            RequestError: the trials have another objective, and their scores would be ranked with the new ones; or they are
-                of no grid search, whose order goes on from its own trials alone.
+            RequestError: a grid search has to go on from the trials of another.
         """
-        now = self.oracle.mark
-        for mark in marks:
-            if now["tuner"] == "GridSearch" != mark.get("tuner", now["tuner"]):
-                raise RequestError(
-                    f"the trials in {self.project_dir} are of {mark['tuner']}, from which GridSearch cannot go on; give "
-                    "overwrite=True or another project_name"
-                )
-            if mark.get("objective", now["objective"]) != now["objective"]:
-                raise RequestError(
-                    f"the trials in {self.project_dir} are scored by {_named(mark['objective'])}, and the objective is now "
-                    f"{_named(now['objective'])}; give the former, overwrite=True or another project_name"
-                )
-        before = marks[-1] if marks else {}
+        now, before = self.oracle.mark, marks[-1] if marks else {}
         changed = [name for name in ("tuner", "seed", "first", "space") if before.get(name, now[name]) != now[name]]
         fitted = before.get("fit", now["fit"])
         changed += [name for name in {**now["fit"], **fitted} if fitted.get(name) != now["fit"].get(name)]
         if not again and "space" not in changed and all({**mark, "fit": 0} == {**now, "fit": 0} for mark in marks):
             changed.insert(0, "space")
+        if marks and not again and isinstance(self.oracle, GridSearchOracle):
+            kind = f" (another {', '.join(changed)})" if changed else ""
+            raise RequestError(
+                f"the trials in {self.project_dir} are of another search{kind}, from which a grid search cannot go on; give "
+                "overwrite=True or another project_name"
+            )
         if changed:
             self._say(
                 f"Changed since this project's trials: {', '.join(changed)}. They are kept, and the search goes on; "
                 "overwrite=True starts anew."
             )
+
+    def _refuse_another_objective(self, marks: list[dict[str, Any]]) -> None:
+        """Raises ``RequestError`` where scores of another objective would be ranked with the new ones."""
+        now = self.oracle.mark["objective"]
+        for mark in marks:
+            if mark.get("objective", now) != now:
+                raise RequestError(
+                    f"the trials in {self.project_dir} are scored by {_named(mark['objective'])}, and the objective is now "
+                    f"{_named(now)}; give the former, overwrite=True or another project_name"
+                )
 
     def _ended(self) -> list[dict[str, Any]]:
         """The files of the trials that have ended and are whole; one that is not is set aside and its trial runs again."""
@@ -665,12 +677,13 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         for path in sorted(Path(self.project_dir).glob("trial_*/trial.json")):
             try:
                 state = json.loads(path.read_text(encoding="utf-8"))
-                whole = files.is_sealed(state)
+                ended = state.get("status") in ENDED
+                whole = "sha256" not in state or files.is_sealed(state)  # KerasTuner seals none
             except (ValueError, TypeError, AttributeError):
-                state, whole = {}, False
-            if whole:
+                ended, whole = True, False
+            if ended and whole:
                 found.append(state)
-            elif state.get("status") in ENDED or not state:
+            elif ended:
                 self._say(f"{path} is damaged; kept as {files.set_aside(path)}, and its trial runs again.")
         return found
 
@@ -765,15 +778,19 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         """What Jupyter shows: the trials, best first."""
         import html
 
-        trials = self.oracle.get_best_trials(len(self.oracle.trials))
-        cells = [["trial", "status", self.oracle.objective.name, "values"]]
-        for trial in trials:
-            values = spaces.own_values(trial.hyperparameters.values)
-            score = "" if trial.score is None else f"{trial.score:.5g}"
-            said = ", ".join(f"{name} {value}" for name, value in values.items())
-            cells.append([trial.trial_id, trial.status, score, said])
-        rows = ("".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) for row in cells)
-        return f"<table>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
+        rows = {row["trial_id"]: row for row in self.results}
+        cells = []
+        for trial in self.oracle.get_best_trials(len(rows)):
+            epochs = max((len(curve) for one in rows[trial.trial_id]["history"] for curve in one.values()), default="")
+            values = rows[trial.trial_id]["hyperparameters"].items()
+            said = ", ".join(f"{name} = {figures.value(value)}" for name, value in values)
+            cells.append([trial.trial_id, trial.status, f"{trial.score:.5g}", epochs, said])
+        head = "".join(
+            f"<th>{html.escape(name)}</th>"
+            for name in ("trial", "status", self.oracle.objective.name, "epochs", "configuration")
+        )
+        body = ("".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) for row in cells)
+        return f"<table><tr>{head}</tr>{''.join(f'<tr>{row}</tr>' for row in body)}</table>"
 
 
 class Tuner(_Searching):

@@ -88,3 +88,11 @@ def test_in_a_notebook_whose_output_says_it_is_a_terminal_no_line_is_drawn_again
     assert stream.getvalue().startswith("[1/2] trial 0 ended; about ")
     assert "\x1b" not in stream.getvalue()
     assert draws_again(Console(file=io.StringIO(), force_terminal=True, force_jupyter=False))
+
+
+def test_a_table_in_a_file_has_no_blanks_at_the_end_of_its_lines(tmp_path):
+    console = Console(file=io.StringIO(), width=120)
+    report_console.print_project(a_project(tmp_path), console)
+    lines = console.file.getvalue().splitlines()
+    assert any("configuration" in line for line in lines)
+    assert [line for line in lines if line != line.rstrip()] == []

@@ -1434,6 +1434,29 @@ def test_bad_trials_leave_the_axis_and_are_counted() -> None:
     assert "1 trial without a score" in notes
 
 
+def test_what_an_effect_s_axis_leaves_out_is_on_it_and_the_legend_has_what_is_drawn() -> None:
+    units = [5, 20, 21, 22, 23, 24, 25, 26, 27, 28]
+    scores = [9.0, 0.1, 0.11, 0.12, 0.1, 0.11, 0.12, 0.1, 0.11, 0.12]
+    figure = plots.effects({"units": units}, scores, [2] * 10, "val_loss", False)
+    axes = figure.axes[0]
+    assert axes.get_xlim()[0] < 5
+    figure.draw_without_rendering()
+    assert all(tick == int(tick) for tick in axes.get_xticks())
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == ["2 epochs", "above the axis (1 of 10)"]
+    figure = plots.effects({"units": [1, 2] * 5}, scores, [2] * 10, "val_loss", False)
+    assert "median" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_progress_has_whole_epochs_and_its_notes_hide_no_point() -> None:
+    axes = plots.search_progress([0.1, float("nan")], [1, 1], [1, 1], "val_loss", False).axes[0]
+    axes.figure.draw_without_rendering()
+    assert all(tick == int(tick) for tick in axes.get_xticks())
+    (note,) = axes.texts
+    assert not note.get_window_extent().overlaps(axes.get_window_extent())
+    assert not note.get_window_extent().overlaps(axes.xaxis.label.get_window_extent())
+
+
 def test_the_report_needs_neither_tensorflow_nor_keras() -> None:
     code = "import sys, search.report; print([m for m in ('tensorflow', 'keras', 'keras_tuner') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -4,11 +4,13 @@ import copy
 import dataclasses
 import io
 import linecache
+import re
 import sys
 import traceback
 from concurrent.futures import Future, wait
 
 import keras
+import keras_tuner
 import pytest
 from rich.console import Console
 
@@ -98,8 +100,13 @@ def test_what_changed_is_told_in_one_line_and_earlier_trials_count(tmp_path, cap
 @pytest.mark.parametrize("objective", ["loss", search.Objective("val_loss", "max")])
 def test_another_objective_is_refused(tmp_path, objective):
     searched(tmp_path, max_trials=1)
-    with pytest.raises(RequestError, match=r"scored by val_loss \(min\), and the objective is now (loss|val_loss) "):
-        searched(tmp_path, objective=objective, max_trials=2)
+    one = tuner(tmp_path, objective=objective, max_trials=2)
+    for _ in range(2):
+        with pytest.raises(
+            RequestError, match=r"scored by val_loss \(min\), and the objective is now (loss|val_loss) "
+        ):
+            one.search(**FIT, epochs=2)
+    assert len(searched(tmp_path, max_trials=2).results) == 2
     searched(tmp_path, objective=objective, max_trials=2, overwrite=True)
 
 
@@ -170,8 +177,12 @@ def test_the_time_left_counts_what_trials_took_and_the_limit(tmp_path, monkeypat
     class Took(InProcess):
         def submit(self, job):
             future = Future()
-            future.set_result(dataclasses.replace(super().submit(job).result(), seconds=50.0))
+            seconds = 0.0 if job.name == failed else 50.0
+            outcome = Outcome(False) if job.name == failed else super().submit(job).result()
+            future.set_result(dataclasses.replace(outcome, seconds=seconds))
             return future
+
+    failed = ""
 
     monkeypatch.setattr("search.tuner.InProcess", Took)
     searched(tmp_path / "a", fit=HEARD, max_trials=3)
@@ -179,6 +190,11 @@ def test_the_time_left_counts_what_trials_took_and_the_limit(tmp_path, monkeypat
     said = [line.rpartition("; about ")[2] for line in capsys.readouterr().out.splitlines() if line.startswith("[1/3]")]
     assert said[0] == "1 min 40 s left"
     assert "1 min 00 s left" < said[1] <= "1 min 20 s left"
+    failed = "0"  # at once
+    searched(tmp_path / "c", fit=HEARD, max_trials=3)
+    said = [line.rpartition("; about ")[2] for line in capsys.readouterr().out.splitlines() if line.startswith("[")]
+    assert [text.endswith("s left") for text in said] == [False, True, False]
+    assert said[1] == "50 s left"
 
 
 def test_a_narrow_terminal_has_no_bar_but_the_best():
@@ -291,8 +307,13 @@ def test_what_there_is_not_yet_or_not_at_all_is_said(tmp_path, monkeypatch):
 
 def test_a_grid_search_goes_on_from_no_other_and_others_say_so(tmp_path, capsys):
     searched(tmp_path, max_trials=2)
-    with pytest.raises(RequestError, match="are of RandomSearch, from which GridSearch cannot go on; give overwrite"):
+    with pytest.raises(
+        RequestError, match=r"are of another search \(another tuner\), from which a grid search cannot go"
+    ):
         searched(tmp_path, "GridSearch", max_trials=4)
+    searched(tmp_path / "grid", "GridSearch", max_trials=2)
+    with pytest.raises(RequestError, match=r"another space\), from which"):
+        searched(tmp_path / "grid", "GridSearch", narrow, max_trials=4)
     searched(tmp_path, "GridSearch", max_trials=2, overwrite=True)
     assert len(searched(tmp_path, fit=HEARD, max_trials=3).results) == 3
     assert told(capsys) == "tuner"
@@ -310,3 +331,32 @@ def test_the_traceback_of_a_function_that_was_sent_has_its_file_and_its_line(tmp
         sending.unpack(sent).hypermodel(3)
     said = "".join(traceback.format_exception(caught.value))
     assert f'File "{file}", line 2, in build\n    raise ValueError(hp)  # here\n' in said
+
+
+def test_a_notebook_s_table_and_the_page_name_what_was_searched(tmp_path):
+    objectives = [search.Objective("val_loss", "min"), search.Objective("val_mae", "max")]
+
+    def two(hp):
+        model = build(hp)
+        model.compile("sgd", "mse", metrics=["mae"])
+        return model
+
+    one = searched(tmp_path, hypermodel=two, objective=objectives, max_trials=2)
+    table = one._repr_html_()
+    assert "<th>epochs</th><th>configuration</th>" in table
+    assert table.count("<td>2</td><td>units = ") == 2
+    assert all(len(value) < 9 for value in re.findall(r"rate = ([^<]*)", table))
+    page = one.report().read_text(encoding="utf-8")
+    assert "smallest multi objective (validation loss - validation mae)" in page
+    assert "2 to 8, in steps of 2" in page
+
+
+@pytest.mark.parametrize("kind", ["RandomSearch", "GridSearch"])
+def test_a_project_of_kerastuner_s_own_goes_on(tmp_path, capsys, kind):
+    stock = getattr(keras_tuner, kind)(build, "val_loss", 2, seed=0, directory=str(tmp_path), project_name="p")
+    stock.search(**FIT, epochs=2)
+    scores = [trial.score for _, trial in sorted(stock.oracle.trials.items())]
+    one = searched(tmp_path, kind, fit=HEARD, max_trials=3)
+    assert "damaged" not in capsys.readouterr().out.partition("tuner0.json")[2]
+    assert [row["score"] for row in one.results][:2] == scores
+    assert len(one.results) == 3

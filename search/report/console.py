@@ -62,7 +62,7 @@ def print_summary(folder: Path, console: Console, top: int = 10) -> None:
         tables = _trials_table(f"{shown} by {objective} (each trial's best epoch)", best)
         for table in (tables, space, _budget_table(searched)):
             console.print()
-            console.print(table)
+            _print_table(table, console)
         if searched.finalists is not None:
             console.print()
             print_finalists(searched, console)
@@ -93,13 +93,24 @@ def print_project(search: results.Search, console: Console) -> None:
         for trial in sorted(ended, key=search.score, reverse=search.maximise):
             cells = (trial.trial_id, str(trial.epochs or "-"), figures.metric(search.objective, search.score(trial)))
             table.add_row(*cells, sentences.configuration(trial.hyperparameters))
-        console.print(table)
+        _print_table(table, console)
     _print_failed(failed, console)
 
 
 def _print_failed(failed: list[results.Trial], console: Console) -> None:
     for trial in failed:
         _say(f"trial {trial.trial_id} failed: {trial.message or 'no reason was recorded'}", console)
+
+
+def _print_table(table: Table, console: Console) -> None:
+    """Prints a table; in a file its lines end where their text does."""
+    if console.is_terminal:
+        console.print(table)
+        return
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        console.print(line.rstrip(), markup=False, highlight=False, soft_wrap=True)
 
 
 def _say(text: str, console: Console) -> None:
@@ -122,7 +133,7 @@ def print_finalists(exercise: results.Results, console: Console) -> None:
         cells = [_figure(mean), _figure(deviation), figures.count(finalist.parameters), f"{finalist.seconds:.1f}"]
         name = sentences.configuration(finalist.hyperparameters) + (" (the starting model)" if finalist.start else "")
         table.add_row(finalist.trial_id, *cells, name, style="bold" if i == found.winner else None)
-    console.print(table)
+    _print_table(table, console)
     _say(sentences.finalists(found), console)
 
 
@@ -147,7 +158,7 @@ def print_ablation(exercise: results.Results, console: Console) -> None:
         failed = "" if math.isfinite(mean) else " (a training failed)"
         weights = figures.count(one.parameters) if one.parameters else "-"
         table.add_row(f"{name}{failed}", _figure(mean), _figure(deviation), difference, interval, weights)
-    console.print(table)
+    _print_table(table, console)
     if figures.is_share(found.objective):
         console.print("Differences in percentage points, each to the line above.", style="dim")
     _say(sentences.ablation(found, exercise.maximise), console)
@@ -158,7 +169,10 @@ def describe_domain(hp: Mapping[str, Any]) -> str:
     if hp.get("values") is not None:
         return ", ".join(figures.value(value) for value in hp["values"])
     words = f"{figures.value(hp['min_value'])} to {figures.value(hp['max_value'])}"
-    return f"{words}, log scale" if hp["sampling"] == "log" else words
+    log = hp["sampling"] == "log"
+    if hp.get("step") not in (None, 1):
+        words += f", {'each times' if log else 'in steps of'} {figures.value(hp['step'])}"
+    return f"{words}, log scale" if log else words
 
 
 def _trials_table(title: str, trials: list[results.Trial]) -> Table:

@@ -627,6 +627,12 @@ def _search_view(search: Search) -> dict[str, Any]:
     }
 
 
+def _parts(step: dict[str, Any]) -> str:
+    """What KerasTuner's multi-objective adds up, in parentheses; empty where there is one objective."""
+    signed = [f"{'-' if way == 'max' else '+'} {figures.words(name)}" for name, way in step.get("objectives", ())]
+    return f" ({' '.join(signed).removeprefix('+ ')})" if signed else ""
+
+
 def _in_bold(search: Search, shown: Sequence[Trial]) -> str:
     """What the bold row of the best trials is; empty where none is bold."""
     if search.best is None or search.best.trial_id not in [trial.trial_id for trial in shown]:
@@ -638,7 +644,7 @@ def _plan(search: Search) -> str:
     step = search.step
     trials = search.trials
     spent = sum(_spent(trial) for trial in trials)
-    aim = f"{'largest' if search.maximise else 'smallest'} {figures.words(search.objective)}"
+    aim = f"{'largest' if search.maximise else 'smallest'} {figures.words(search.objective)}{_parts(step)}"
     if step.get("tuner") == "hyperband":
         plan = (
             f"Hyperband (R = {step.get('max_epochs')}, factor {step.get('factor')}) for the {aim}: many configurations "

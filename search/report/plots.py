@@ -148,7 +148,9 @@ def search_progress(
         best = (np.fmax if maximise else np.fmin).accumulate(np.where(finite, score, np.nan))
         axes.step(budget, best, where="post", color=INK, linewidth=1.1, label="best so far", zorder=2)
     axes.set_xlim(-0.012 * budget[-1], max(1, budget[-1]) * 1.02)
-    axes.set_xlabel("epochs trained by the search so far, all trials" if any(epochs) else "trials so far")
+    axes.xaxis.set_major_locator(ticks.MaxNLocator(9, integer=True, min_n_ticks=1))
+    label = "epochs trained by the search so far, all trials" if any(epochs) else "trials so far"
+    axes.set_xlabel(label, loc="left" if outside.any() or not finite.all() else "center")
     _objective_axis(axes, objective)
     legend: dict[str, Any] = {
         "loc": "lower right",
@@ -183,6 +185,7 @@ def effects(
     colours = np.array([_epoch_colour(level, levels) for level in epochs])
     _zoom(panels[0, 0], score, maximise)
     outside = _outside(panels[0, 0], score, maximise)
+    medians = False
     for axes, (name, column) in zip(panels.flat, settings.items(), strict=False):
         x, groups = _value_axis(axes, column)
         shown = np.isfinite(score) & np.isfinite(x) & ~outside
@@ -191,6 +194,7 @@ def effects(
         for spot, members in enumerate(groups):
             known = score[members][np.isfinite(score[members])]
             if known.size:
+                medians = True
                 axes.hlines(np.median(known), spot - 0.32, spot + 0.32, color=INK, linewidth=1.4, zorder=2)
         axes.set_title(figures.words(name))
     for row in panels:
@@ -198,7 +202,8 @@ def effects(
     for axes in panels.flat[len(settings) :]:
         axes.set_axis_off()
     handles = [_dot(_epoch_colour(level, levels), _trained(level)) for level in levels]
-    handles.append(Line2D([], [], color=INK, linewidth=1.4, label="median"))
+    if medians:
+        handles.append(Line2D([], [], color=INK, linewidth=1.4, label="median"))
     if outside.any():
         side = "below" if maximise else "above"
         label = f"{side} the axis ({outside.sum()} of {len(score)})"
@@ -521,7 +526,8 @@ def _zoom(axes: Axes, scores: NDArray[np.float64], maximise: bool) -> None:
     best, good, worst = ranked.max(), np.quantile(ranked, 0.6), ranked.min()
     low = max(worst, best - 5 * max(best - good, 1e-4))
     pad = 0.07 * max(best - low, 1e-4) if best > low else 0.01 * (abs(best) or 1)
-    axes.set_ylim(*sorted((sign * (low - pad), sign * (best + pad))))
+    room = 1.8 * pad if best > low else pad  # for the marks at the edge
+    axes.set_ylim(*sorted((sign * (low - room), sign * (best + pad))))
 
 
 def _outside(axes: Axes, scores: NDArray[np.float64], maximise: bool) -> NDArray[np.bool_]:
@@ -559,10 +565,9 @@ def _note_edge(
         notes.append(f"{mark} {figures.plural(int(outside.sum()), 'trial')} {side} the axis, {worst} {figure}")
     if failed.any():
         notes.append(f"{figures.TIMES} {figures.plural(int(failed.sum()), 'trial')} without a score")
-    box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5, "alpha": 0.85}
-    if notes:
-        style: dict[str, Any] = {"ha": "right", "color": MUTED, "fontsize": 8.5, "bbox": box, "zorder": 4}
-        axes.text(0.99, 0.075 if maximise else 0.9, "    ".join(notes), transform=axes.transAxes, **style)
+    if notes:  # in the line of the axis's label, where no point is
+        style: dict[str, Any] = {"textcoords": "offset points", "ha": "right", "va": "top", "color": MUTED}
+        axes.annotate("    ".join(notes), (1, 0), (0, -18), xycoords="axes fraction", fontsize=8.5, **style)
 
 
 def _value_axis(axes: Axes, column: Sequence[object]) -> tuple[NDArray[np.float64], list[NDArray[np.intp]]]:
@@ -581,7 +586,12 @@ def _value_axis(axes: Axes, column: Sequence[object]) -> tuple[NDArray[np.float6
             pad = (known.max() / known.min()) ** 0.06
             axes.set_xlim(known.min() / pad, known.max() * pad)
         else:
-            axes.xaxis.set_major_locator(ticks.MaxNLocator(4))
+            whole = all(isinstance(value, int) for value in choices)
+            axes.xaxis.set_major_locator(ticks.MaxNLocator(4, integer=whole, min_n_ticks=1))
+            pad = (
+                0.05 * (known.max() - known.min()) or 0.5
+            )  # set here: the marks at the edge widen no axis by themselves
+            axes.set_xlim(known.min() - pad, known.max() + pad)
         return numbers, []
     choices.sort(key=(lambda value: float(value)) if numeric else str)
     place = {value: i for i, value in enumerate(choices)}

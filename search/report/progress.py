@@ -31,8 +31,8 @@ class Progress:
         console: where to print.
         unit: what is counted, in the plural.
         total: how many are planned.
-        forecast: seconds that what is left will take, as known when one has just been done; by default those to come
-            take as long as those done here.
+        forecast: seconds that what is left will take, as known when one has just been done, None where it is not; by
+            default those to come take as long as those done here.
         before: how many of them were done before.
         each: an event's line stays above the live line.
     """
@@ -42,7 +42,7 @@ class Progress:
         console: Console,
         unit: str,
         total: int,
-        forecast: Callable[[], float] | None = None,
+        forecast: Callable[[], float | None] | None = None,
         before: int = 0,
         each: bool = False,
     ) -> None:
