@@ -52,7 +52,7 @@ STEPS = ("fit", "evaluate", "train_step", "test_step", "make_train_function", "m
 NOT_THE_USERS = ("builtins", "numpy", "tensorflow", "keras", "pandas", "scipy")  # where the classes of plain data are
 OF_NO_TRAINING = (  # attributes of a tuner that no trial's training depends on
     *("oracle", "logger", "directory", "project_name", "tuner_id", "_asked_workers", "_cluster", "_max_seconds"),
-    *("_patience", "_first", "_fresh", "_running", "_records", "_own_steps"),
+    *("_patience", "_first", "_fresh", "_running", "_records", "_own_steps", "_fit_arguments"),
 )
 OWN = (  # methods whose override is the user's code, which may keep something in Python from one trial to the next
     *HOOKS,
@@ -114,6 +114,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         self._fresh: Any = None  # the oracle before anything was reloaded
         self._running: tuple[Problem, Job, Callable[[], bool]] | None = None
         self._records: list[training.Record] = []
+        self._fit_arguments: dict[str, str] = {}  # of `search`, a digest each
         self._own_steps = ""  # of the models that build made for the space
         if self._stock is None or self._own_oracle is None:
             super().__init__(*args, **kwargs)
@@ -160,7 +161,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         project = Path(self.project_dir)
         with files.locked(project):
             problem = self._problem(fit_args, fit_kwargs)
-            known = self._rewound(problem)
+            known = self._rewound()
             workers = self._start_workers(problem, project)
             try:
                 self.on_search_begin()
@@ -179,7 +180,8 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         name, own = type(self.hypermodel).__name__, {k: v for k, v in vars(self).items() if k not in OF_NO_TRAINING}
         no_data = [part for part in keras.tree.flatten((args, dict(kwargs))) if not hasattr(part, "__array__")]
         code = user_code.digest(type(self), own, _objectives(self.oracle.objective), no_data)
-        data = _fingerprint((args, dict(kwargs)))
+        self._fit_arguments = _arguments(args, kwargs)
+        data = hashlib.sha256(json.dumps(self._fit_arguments, sort_keys=True).encode()).hexdigest()
         return Problem(name, data, args=args, kwargs=dict(kwargs), tuner=self, code=code)
 
     def _run(self, problem: Problem, workers: Workers, known: dict[int, dict[str, Any]]) -> None:
@@ -571,7 +573,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         self._fresh = copy.deepcopy(self.oracle)
         super().reload()
 
-    def _rewound(self, problem: Problem) -> dict[int, dict[str, Any]]:
+    def _rewound(self) -> dict[int, dict[str, Any]]:
         """Puts the oracle back to its beginning, and returns the trials that have ended, by number, to be told again.
 
         Where they are of a search with another space or seed, or of KerasTuner's own, the oracle stays as it was reloaded
@@ -586,15 +588,15 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         if fresh is None:
             if not oracle.trials:
                 oracle.first = self._checked_first()
-                oracle.mark = self._mark(problem)
+                oracle.mark = self._mark()
             return {}
         try:
-            return self._going_on(problem, oracle, fresh)
+            return self._going_on(oracle, fresh)
         except BaseException:
             self.oracle, self._fresh = oracle, fresh  # as before the call, which may be made again
             raise
 
-    def _going_on(self, problem: Problem, oracle: Any, fresh: Any) -> dict[int, dict[str, Any]]:
+    def _going_on(self, oracle: Any, fresh: Any) -> dict[int, dict[str, Any]]:
         """What :meth:`_rewound` returns, where trials were reloaded into ``oracle``; ``fresh`` is as before that."""
         fresh.build, fresh.first_alone, fresh.verbose = oracle.build, oracle.first_alone, oracle.verbose
         states = dict(sorted((int(state["trial_id"]), state) for state in self._ended()))
@@ -606,7 +608,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         self.oracle = fresh
         self._populate_initial_space()
         fresh.first = self._checked_first()
-        fresh.mark = self._mark(problem)
+        fresh.mark = self._mark()
         self._refuse_another_objective(marks)
         again = all(
             mark.get(name, now) == now for mark in marks for name, now in fresh.mark.items() if name in ASKED_BY
@@ -621,7 +623,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
             oracle.update_space(fresh.get_space())
         return {}
 
-    def _mark(self, problem: Problem) -> dict[str, Any]:
+    def _mark(self) -> dict[str, Any]:
         """What the search is of, which each trial's file keeps."""
         space = json.dumps(self.oracle.get_space().get_config()["space"], default=str)
         mark = {
@@ -630,7 +632,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
             "first": self._first,
             "space": hashlib.sha256(space.encode()).hexdigest(),
         }
-        mark |= {"objective": _objectives(self.oracle.objective), "fit": _arguments(problem)}
+        mark |= {"objective": _objectives(self.oracle.objective), "fit": self._fit_arguments}
         as_read: dict[str, Any] = json.loads(json.dumps(mark))
         return as_read
 
@@ -949,11 +951,11 @@ def _fingerprint(data: Any) -> str:
     return digest.hexdigest()
 
 
-def _arguments(problem: Problem) -> dict[str, str]:
+def _arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, str]:
     """A digest of each argument of ``search`` that may decide a training; none of those that have ``fit``'s defaults."""
     defaults = {name: one.default for name, one in inspect.signature(keras.Model.fit).parameters.items()}
-    names = [*list(defaults)[1:], *(f"argument {number}" for number in range(len(defaults), len(problem.args) + 1))]
-    given = {**dict(zip(names, problem.args, strict=False)), **problem.kwargs}
+    names = [*list(defaults)[1:], *(f"argument {number}" for number in range(len(defaults), len(args) + 1))]
+    given = {**dict(zip(names, args, strict=False)), **kwargs}
     digests = {name: _fingerprint(value) for name, value in given.items() if name != "verbose"}
     return {
         name: digest
