@@ -258,7 +258,7 @@ def test_more_workers_than_files_may_be_open(tmp_path):
         ["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=False,
     )  # fmt: skip
-    in_one_line(process, 2, "--workers 4", "ulimit -n")
+    in_one_line(process, 2, "16 workers", "at most 4", "ulimit -n")
 
 
 @pytest.mark.long

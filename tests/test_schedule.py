@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from search import HyperModel
+from search import Exercise, HyperModel
 from search.lab.layers import RandomShift, SmoothedCrossentropy
 from search.lab.schedule import cosine
 from search.training import Stopped, checkpoint
@@ -34,7 +34,8 @@ class Shifted(HyperModel):
 def problem():
     random = np.random.default_rng(0)
     x, y = random.integers(0, 256, (90, 8, 8)).astype("uint8"), random.integers(0, 3, 90).astype("int32")
-    return Problem("shifted", "data", Shifted(), (x, y), {"validation_data": (x[:20], y[:20])})
+    exercise = Exercise("shifted", "Shifted", "Which?", "digits", Shifted, start={}, sweeps=())
+    return Problem("shifted", "data", exercise.made(), (x, y), {"validation_data": (x[:20], y[:20])})
 
 
 def _job(path, epochs=6, resume_from=None, schedule="cosine", initial_epoch=0):

@@ -7,14 +7,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from search import files
 from search.errors import WorkError, first_line
+
+if TYPE_CHECKING:
+    import keras
 
 FORMAT = 3
 
@@ -191,6 +193,8 @@ def _with_arrays(node: Any, arrays: dict[str, NDArray[Any]]) -> Any:
         if node.keys() == {"number"}:
             return arrays[node["number"]][()]
         if node.keys() == {"tensor"}:
+            import keras
+
             return keras.ops.convert_to_tensor(arrays[node["tensor"]])
         return {key: _with_arrays(value, arrays) for key, value in node.items()}
     return [_with_arrays(value, arrays) for value in node] if isinstance(node, list) else node

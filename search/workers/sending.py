@@ -22,7 +22,7 @@ import numpy as np
 
 from search import files
 from search.errors import first_line
-from search.workers import modules, settings, user_code
+from search.workers import modules, settings
 from search.workers.base import Unpicklable
 from search.workers.trial import Problem
 
@@ -67,7 +67,7 @@ def pack(problem: Problem, folder: Path | None = None) -> bytes:
         OSError: the folder cannot be written.
     """
     content = io.BytesIO()
-    if problem.tuner is not None and (edited := user_code.changed()):
+    if problem.tuner is not None and (edited := _changed_file()):
         raise Unpicklable(f"the file of the module {edited} has changed since it was imported")
     try:
         held = modules.variables(_can_be_sent)
@@ -111,6 +111,12 @@ def _can_be_sent(place: modules.Place, value: Any) -> bool:
 class _Unpickler(pickle.Unpickler):
     def persistent_load(self, place: Any) -> Any:
         return modules.at(place)
+
+
+def _changed_file() -> str:
+    from search.workers import user_code  # which imports Keras, before which a worker's settings have to be made
+
+    return user_code.changed()
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
