@@ -30,10 +30,8 @@ from benchmarks.figures import ROOT, made_with
 
 BUDGET = 276  # epochs: four Hyperbands of R = 9
 TENTHS = np.arange(1, 11) / 10
-FINALISTS, TRAININGS = (
-    4,
-    2,
-)  # and trainings of each, with the seed that the search has not used and with the one that it has
+FINALISTS = 4
+TRAININGS = 2  # of each, with the seed that the search has not used and with the one that it has
 CHANCE = 0.1  # the accuracy of a network that diverged
 EXERCISES = ("single", "hidden", "multiclass")
 ONE_WAY = (tables.R,)  # the milestones of a training that nothing pauses

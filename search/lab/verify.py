@@ -37,10 +37,8 @@ NEEDED = {  # the step that has to be complete for a check
     "counts and intervals": "retrain",
     NETWORKS: "retrain",
 }
-FAR, FEW = (
-    0.25,
-    1e-3,
-)  # of a pixel, from 0 to 1, and of a picture's: fewer that differ so much are of another drawing program
+FAR = 0.25  # of a channel, from 0 to 1: two pixels that differ by more are not alike
+FEW = 1e-3  # of the pixels of two drawings of one picture, which may differ by more
 NOT_CHECKED = "not checked"  # what the check reads is not what was recorded, which the digests name
 ROUNDED = 2  # test images whose answer another machine's rounding may turn
 SAME_OUTPUT = 1e-4  # of a probability; another machine's compiler rounds otherwise

@@ -95,7 +95,9 @@ class _Digest:
             self.say(value.__name__)
         elif hasattr(value, "__array__") and not isinstance(value, keras.KerasTensor):
             array = np.ascontiguousarray(value)
-            self.say(array.shape, str(array.dtype), array.tolist() if array.dtype.hasobject else array.tobytes())
+            self.say(array.shape, str(array.dtype), array.tolist() if array.dtype.hasobject else None)
+            if not array.dtype.hasobject:
+                self._sha.update(array.tobytes())
         elif not isinstance(value, CHANGING):
             self._add_class(kind)
             self._add_content(value)
