@@ -184,8 +184,11 @@ def set_aside(path: Path, names: Iterable[str] | None = None) -> Path | None:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, named_by: str) -> Iterator[None]:
     """Holds ``folder`` for this process. The operating system frees the lock with the process, however it ends.
+
+    Args:
+        named_by: the flag or argument that names another folder.
 
     Raises:
         RequestError: the folder cannot be written, or another process holds it (the message names that process).
@@ -204,14 +207,14 @@ def locked(folder: Path) -> Iterator[None]:
             who = f"process {by['pid']} on {by['host']} ({by['command']}), since {by['since']}"
         except (WorkError, KeyError, TypeError):
             who = "another process"
-        raise RequestError(f"{folder} is in use by {who}; wait for it, stop it, or give another --results") from None
+        raise RequestError(f"{folder} is in use by {who}; wait for it, stop it, or give another {named_by}") from None
     except OSError as error:
         lock.release()
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise WorkError(f"{folder}: {error.strerror}; make room, then run the same command again") from None
         raise RequestError(
             f"the results folder {folder} cannot be written ({error.strerror or error}); "
-            "give a folder you may write with --results"
+            f"give a folder you may write with {named_by}"
         ) from None
     try:
         for path in folder.rglob(".*.tmp"):  # what a killed process was writing

@@ -159,7 +159,7 @@ class _Searching(keras_tuner.Tuner):  # type: ignore[misc]
         if "verbose" in fit_kwargs:
             self.oracle.verbose = fit_kwargs["verbose"]
         project = Path(self.project_dir)
-        with files.locked(project):
+        with files.locked(project, "directory="):
             problem = self._problem(fit_args, fit_kwargs)
             known = self._rewound()
             workers = self._start_workers(problem, project)

@@ -279,7 +279,7 @@ CASES += [
 @pytest.fixture
 def holder(tmp_path):
     """A live process that holds the exercise's results folder."""
-    code = "import sys, pathlib; from search import files\nwith files.locked(pathlib.Path(sys.argv[1])): print(flush=True); sys.stdin.read()"
+    code = "import sys, pathlib; from search import files\nwith files.locked(pathlib.Path(sys.argv[1]), '--results'): print(flush=True); sys.stdin.read()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path / "results" / "single")],
         env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -45,16 +45,16 @@ def test_a_process_killed_while_writing_leaves_the_old_file(tmp_path):
 
 def test_a_folder_in_use_is_refused_and_its_holder_named(tmp_path):
     code = "import sys; from search import files; from pathlib import Path\n"
-    code += "with files.locked(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    code += "with files.locked(Path(sys.argv[1]), '--results'): print('held', flush=True); sys.stdin.read()"
     holder = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert holder.stdout.readline() == b"held\n"
-    with pytest.raises(RequestError, match=f"in use by process {holder.pid} on "), files.locked(tmp_path):
+    with pytest.raises(RequestError, match=f"in use by process {holder.pid} on "), files.locked(tmp_path, "--results"):
         pass
     holder.kill()
     holder.communicate()
-    with files.locked(tmp_path):  # the lock of a dead process is no obstacle
+    with files.locked(tmp_path, "--results"):  # the lock of a dead process is no obstacle
         pass
 
 

@@ -89,7 +89,7 @@ class Session:
             self._take_from_record()
         self.source = data.load(self.source_name, self.most_images)
         data.check_task(self.source, self.exercise.task)
-        with files.locked(self.folder):
+        with files.locked(self.folder, "--results"):
             if not going_on:
                 self._set_aside()
                 files.write_json(begun, _command())

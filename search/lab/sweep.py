@@ -12,7 +12,7 @@ import numpy as np
 
 from search import files
 from search.errors import RequestError, WorkError
-from search.report import figures
+from search.report import sentences
 from search.workers.base import Workers, run_all
 from search.workers.trial import Job, Outcome
 
@@ -97,9 +97,7 @@ def sweep(
     def job(value: Any, kind: int, k: int, setting: Mapping[str, Any]) -> Job:
         mark = "-".join(str(part) for part in (values.index(value), kind, k, *map(candidates.index, setting.values())))
         return Job(
-            name=", ".join(
-                f"{key} {figures.value(value)}" for key, value in {name: value, **setting, "seed": k}.items()
-            ),
+            name=f"{sentences.configuration({name: value, **setting})}, seed {k}",
             hyperparameters={**held, name: value, **setting},
             seed=(seed, kind, k),
             epochs=epochs,

@@ -66,7 +66,7 @@ def _call(layer: keras.layers.BatchNormalization, composed: Callable[..., Any]) 
             epsilon=layer.epsilon,
             is_training=True,
         )
-        n = tf.cast(tf.size(inputs[..., 0]), tf.float32)
+        n = tf.cast(tf.size(inputs) // channels[0], tf.float32)
         variance *= (n - 1) / n  # the operation's is of a sample, Keras's of a population
         for average, of_batch in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
             average.assign(average * layer.momentum + of_batch * (1.0 - layer.momentum))
