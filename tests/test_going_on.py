@@ -261,7 +261,7 @@ def test_a_function_of_keras_or_tensorflow_that_was_replaced_is_named(name, monk
     "callback", [keras.callbacks.ModelCheckpoint, keras.callbacks.CSVLogger, keras.callbacks.BackupAndRestore]
 )
 def test_a_callback_with_one_file_for_all_trials_keeps_them_in_this_process(callback, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("search.tuner.cores", lambda: 2)
+    monkeypatch.setattr("search.tuner.searching.cores", lambda: 2)
     one = tuner(tmp_path, workers=None, max_trials=1)
     one.search(**{**FIT, "verbose": 1}, epochs=1, callbacks=[callback(str(tmp_path / "one.keras"))])
     line = f"in this process, since the callback {callback.__name__} writes one file for all trials; workers=N runs"

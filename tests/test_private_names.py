@@ -1,7 +1,7 @@
 """Canaries: a private name of TensorFlow, Keras or KerasTuner that a new version moves turns one of these red.
 
 What to mend: for Keras and TensorFlow the function of ``search/training/_tensorflow.py`` that the test names; for KerasTuner the
-class of ``search/oracles`` or ``search/tuner.py`` that uses the name.
+class of ``search/oracles`` or ``search/tuner`` that uses the name.
 """
 
 import ast

@@ -184,7 +184,7 @@ def test_the_time_left_counts_what_trials_took_and_the_limit(tmp_path, monkeypat
 
     failed = ""
 
-    monkeypatch.setattr("search.tuner.InProcess", Took)
+    monkeypatch.setattr("search.tuner.searching.InProcess", Took)
     searched(tmp_path / "a", fit=HEARD, max_trials=3)
     searched(tmp_path / "b", fit=HEARD, max_trials=3, max_seconds=80)
     said = [line.rpartition("; about ")[2] for line in capsys.readouterr().out.splitlines() if line.startswith("[1/3]")]

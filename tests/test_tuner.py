@@ -18,6 +18,7 @@ import pytest
 import search
 from search.errors import RequestError
 from search.results import read_project
+from search.tuner.own_code import own_code
 from tests.conftest import ROOT
 
 rng = np.random.default_rng(0)
@@ -262,7 +263,7 @@ class Batches(keras.utils.PyDataset):
 def test_code_of_the_user_s_that_keras_calls_is_known_as_such(tmp_path, fit, said):
     """In a worker, what a function of a callback or a class of data leaves behind in Python would be lost."""
     one = tuner(tmp_path)
-    found = one._own_code(one._problem((), {**FIT, **fit}))
+    found = own_code(one, one._problem((), {**FIT, **fit}))
     assert said in found
     assert bool(found) == bool(said)
 
