@@ -15,7 +15,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # else `import search` would find benchmarks/search.py
 
 from search import files, results
-from search.report import figures
+from search.report import figures, sentences
 
 EXERCISES = ("single", "hidden", "multiclass")
 SMALL = ("run.json", "best.json", "trials.csv", "finalists/finalists.json", "ablation/ablation.json", "sweeps/*.csv")
@@ -69,7 +69,7 @@ def table(folder: Path) -> str:
 
 
 def _row(model: dict[str, Any], called: str, other: dict[str, Any]) -> tuple[str, ...]:
-    settings = ", ".join(f"{name} {figures.value(value)}" for name, value in model["hyperparameters"].items())
+    settings = sentences.configuration(model["hyperparameters"])
     spreads = {measure: model["range"].get(measure, [model[measure]] * 2) for measure in ("loss", "test_accuracy")}
     loss, accuracy = (
         f"{figures.metric(measure, model[measure])} ({figures.extent(measure, *spread)})"

@@ -54,8 +54,9 @@ def test_a_loss_has_all_of_its_attributes_in_a_worker(tmp_path, loss):
 
 
 @pytest.mark.parametrize("workers", [None, 2])
-def test_a_trainable_layer_that_trials_share_keeps_them_in_this_process(tmp_path, capsys, workers):
+def test_a_trainable_layer_that_trials_share_keeps_them_in_this_process(tmp_path, capsys, monkeypatch, workers):
     """Each worker fine-tuned a copy of its own: the scores depended on which trial ran where."""
+    monkeypatch.setattr("search.tuner.searching.cores", lambda: 2)
     base = L.Dense(8, "tanh", name="base")
     base.build((None, 8))
     before = [value.copy() for value in base.get_weights()]
