@@ -192,6 +192,9 @@ def test_the_time_left_is_right_from_the_first_quarter_on_and_none_at_the_end(tm
     assert before == pytest.approx(sum(taken), rel=1 / 3)
 
 
+BESIDE = 0.1  # what a training takes beside its epochs, in the worker that has been in use longest
+
+
 class FewSteps:
     """Workers that train as many steps as they are asked for, on a machine of such rates."""
 
@@ -207,7 +210,8 @@ class FewSteps:
         asks, future = self.asked_of(job.hyperparameters), Future()
         seconds = float((cost.work(asks, 1, 2, (2,), job.xla_break_even) * cost.OF_EPOCHS) @ self.rates)
         seconds *= job.kwargs["steps_per_epoch"] / asks.steps
-        future.set_result(Outcome(True, {"loss": [1.0, 1.0]}, epoch_seconds=(9 * seconds, seconds)))
+        beside = {"seconds": 2 * seconds + BESIDE + 0.1 * len(self.jobs), "epoch_seconds": (BESIDE + seconds, seconds)}
+        future.set_result(Outcome(True, {"loss": [1.0, 1.0]}, **beside))
         return future
 
 
@@ -226,11 +230,29 @@ def test_a_few_steps_teach_what_a_convolutional_network_takes_here(tmp_path):
     rates = np.array(list(cost.RATES.values())) * [1, 1, 1, 1, 0.5, 0.1, 3, 0.7]
     session = types.SimpleNamespace(folder=tmp_path, seed=0, asked_of=asked_of)
     machine, workers = cost.CostModel(), FewSteps(asked_of, rates)
-    cost.learn_from_graphs(machine, session, workers, [{"network": name} for name in models])
+    cost.learn_from_steps(machine, session, workers, [{"network": name} for name in models])
     assert [job.hyperparameters["network"] for job in workers.jobs] == ["middle", "large"]
     for name in ("small", "middle", "large"):
         epochs = cost.work(models[name], 0, 9, (9,), 6e4) * cost.OF_EPOCHS
         assert machine.seconds(epochs) == pytest.approx(float(epochs @ rates), rel=0.2)
+    trainings = np.eye(len(cost.RATES))[list(cost.RATES).index("trainings")]
+    assert machine.seconds(trainings) == pytest.approx(0.1 + BESIDE, rel=0.2)
+
+
+def test_where_all_are_trained_through_xla_the_middle_and_the_dearest_teach_what_a_training_takes(tmp_path):
+    sizes = {"small": 1e9, "large": 1e11, "middle": 1e10}
+    models = {name: cost.Asked(390, size, 0.0, 2e8, 6e8, 1e6, 0.0) for name, size in sizes.items()}
+    session = types.SimpleNamespace(folder=tmp_path, seed=0, asked_of=lambda values: models[values["network"]])
+    machine, workers = cost.CostModel(), FewSteps(session.asked_of, np.array(list(cost.RATES.values())))
+    cost.learn_from_steps(machine, session, workers, [{"network": name} for name in models])
+    assert [job.hyperparameters["network"] for job in workers.jobs] == ["middle", "large"]
+
+
+def test_a_training_shorter_than_a_moment_is_not_taken_for_one_as_long():
+    machine, steps = cost.CostModel(), np.eye(len(cost.RATES))[2] * 100
+    for _ in range(100):
+        machine.learn(steps, 0.01)
+    assert machine.seconds(steps) == pytest.approx(0.01, rel=0.1)
 
 
 @pytest.mark.parametrize("kind", ["hyperband", "random"])

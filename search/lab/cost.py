@@ -144,16 +144,18 @@ class CostModel:
         learned = factors or {}
         self._rates = np.array([rate * learned.get(kind, 1.0) for kind, rate in RATES.items()])
         self._seen: list[NDArray[np.float64]] = []
+        self._took: list[float] = []
         self._factors = np.ones(len(RATES))
 
     def learn(self, asked: NDArray[np.float64], seconds: float) -> None:
         """What asked so much, (8,) from :func:`work`, took ``seconds``."""
         self._seen.append(asked * self._rates / max(seconds, SHORTEST))
+        self._took.append(min(seconds / SHORTEST, 1.0))
         kinds, seen = len(RATES), np.array(self._seen)
         like_all = ALIKE * np.hstack([np.eye(kinds), -np.ones((kinds, 1))])
         as_usual = USUAL * np.eye(kinds + 1)[-1:]
         equations = np.vstack([np.pad(seen, ((0, 0), (0, 1))), like_all, as_usual])
-        wanted = np.concatenate([np.ones(len(seen)), np.zeros(kinds), [USUAL]])
+        wanted = np.concatenate([self._took, np.zeros(kinds), [USUAL]])
         self._factors = scipy.optimize.nnls(equations, wanted)[0][:kinds]
 
     @property
@@ -216,31 +218,47 @@ def measure(
         if _is_whole(outcome, job):
             # An epoch alone: the first training of a worker takes more beside its epochs than others.
             cost.learn(work(asks, 1, 2, (2,), job.xla_break_even or 0.0) * OF_EPOCHS, min(outcome.epoch_seconds[1:]))
-    learn_from_graphs(cost, session, workers, foreseen)
+    both = others and _is_whole(graph, jobs[0]) and _is_whole(others[0], jobs[1])
+    if both:
+        compiling = xla.compiling_seconds(graph.epoch_seconds, others[0].epoch_seconds)
+        if compiling > 0:
+            cost.learn(_alone("compilings"), compiling)
+    learn_from_steps(cost, session, workers, foreseen)
     if break_even is None:
         break_even = xla.XLA_BREAK_EVEN
-        if others and _is_whole(graph, jobs[0]) and _is_whole(others[0], jobs[1]):
+        if both:
             break_even = xla.measured_break_even(updates, graph.epoch_seconds, others[0].epoch_seconds)
     return Measured(cost, (graph.epoch_seconds or (graph.seconds / 2,))[-1], break_even)
 
 
-def learn_from_graphs(
+def learn_from_steps(
     cost: CostModel, session: Session, workers: Workers, foreseen: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Trains a few steps of those foreseen that are trained as graphs: the middle one and the dearest.
+    """Trains a few steps of two of those foreseen, the middle one and the dearest, of those trained as graphs if there are.
 
-    Convolutions, batch normalisation and dropout stand to the rest otherwise on every machine.
+    Convolutions, batch normalisation and dropout stand to the rest otherwise on every machine, and so does what a training
+    takes beside its epochs, of which the shorter of the two is typical: it is not the first of its worker.
     """
     all_asked = [(values, session.asked_of(values)) for values in foreseen]
-    counted = [(values, asks) for values, asks in all_asked if asks and not asks.xla_updates and asks.steps >= STEPS]
+    counted = [(values, asks) for values, asks in all_asked if asks and asks.steps >= STEPS]
+    counted = [one for one in counted if not one[1].xla_updates] or counted
     counted.sort(key=lambda one: cost.seconds(work(one[1], 1, 2, (2,), xla.NEVER)))
     chosen = [counted[len(counted) // 2], counted[-1]] if len(counted) > 1 else counted
     of_steps = {"steps_per_epoch": STEPS, "validation_steps": max(1, STEPS // 5)}
     jobs = [_job(session, values, f"steps-{i}", 2, xla.NEVER, of_steps) for i, (values, _) in enumerate(chosen)]
+    beside = []
     for job, outcome, (_, asks) in zip(jobs, _trained(workers, jobs), chosen, strict=True):
         if _is_whole(outcome, job):
-            share = STEPS / asks.steps
-            cost.learn(work(asks, 1, 2, (2,), xla.NEVER) * OF_EPOCHS * share, outcome.epoch_seconds[1])
+            share, epoch = STEPS / asks.steps, outcome.epoch_seconds[1]
+            cost.learn(work(asks, 1, 2, (2,), xla.NEVER) * OF_EPOCHS * share, epoch)
+            beside.append(outcome.seconds - 2 * epoch)
+    if beside and min(beside) > 0:
+        cost.learn(_alone("trainings"), min(beside))
+
+
+def _alone(kind: str) -> NDArray[np.float64]:
+    """One unit of one kind of work."""
+    return np.array([float(kind == asked) for asked in RATES])
 
 
 def _trained(workers: Workers, jobs: Sequence[Job], meanwhile: Callable[[], None] = lambda: None) -> list[Outcome]:
@@ -286,8 +304,7 @@ def probe(cost: CostModel) -> None:
             began = time.perf_counter()
             once().numpy()
             seconds.append(time.perf_counter() - began)
-        alone = np.array([multiply_adds if kind == asked else 0.0 for asked in RATES], float)
-        cost.learn(alone, float(np.median(seconds)))
+        cost.learn(multiply_adds * _alone(kind), float(np.median(seconds)))
 
 
 def _job(

@@ -107,11 +107,16 @@ def measured_break_even(updates: float, graph_seconds: Sequence[float], xla_seco
     graph, xla = min(graph_seconds[1:]), min(xla_seconds[1:])
     if xla >= graph:  # clearly slower, or equal, or disturbed
         return NEVER if xla > 2 * graph else XLA_BREAK_EVEN
-    compiling = (xla_seconds[0] - xla) - (graph_seconds[0] - graph)
+    compiling = compiling_seconds(graph_seconds, xla_seconds)
     if compiling <= 0:  # disturbed: compiling is never free
         return XLA_BREAK_EVEN
     measured = min(NEVER, compiling * updates / (graph - xla))
     return XLA_BREAK_EVEN if XLA_BREAK_EVEN / FAR_FROM_IT < measured < XLA_BREAK_EVEN * FAR_FROM_IT else measured
+
+
+def compiling_seconds(graph_seconds: Sequence[float], xla_seconds: Sequence[float]) -> float:
+    """What XLA's compiling took, of the same trainings; not above 0 where something else took longer."""
+    return (xla_seconds[0] - min(xla_seconds[1:])) - (graph_seconds[0] - min(graph_seconds[1:]))
 
 
 def may_suit(model: keras.Model) -> bool:
