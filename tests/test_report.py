@@ -22,7 +22,7 @@ from sklearn.metrics import roc_auc_score
 
 from search import files, results
 from search.errors import WorkError
-from search.report import console, estimators, evidence, figures, plots, sentences
+from search.report import console, estimators, evidence, figures, plots, sentences, sweep_sentences
 from search.report import page as report_page
 from search.results import read_exercise
 
@@ -855,13 +855,13 @@ def test_what_a_budget_left_out_is_said(tmp_path: Path) -> None:
 def test_a_difference_within_the_seeds_is_not_told_apart() -> None:
     near, far = [0.982, 0.9835, 0.981], [0.952, 0.9535, 0.951]
     best = [0.981, 0.983, 0.982]
-    assert "not told apart from any other value by 3 seeds on these images" in sentences.sweep_finding(
+    assert "not told apart from any other value by 3 seeds on these images" in sweep_sentences.finding(
         a_sweep(best, near)
     )
-    assert "Not told apart from it by 3 seeds on these images: 32. Worse: 128." in sentences.sweep_finding(
+    assert "Not told apart from it by 3 seeds on these images: 32. Worse: 128." in sweep_sentences.finding(
         a_sweep(best, near, far)
     )
-    assert "is told apart from every other value by 3 seeds on these images" in sentences.sweep_finding(
+    assert "is told apart from every other value by 3 seeds on these images" in sweep_sentences.finding(
         a_sweep(best, far)
     )
 
@@ -869,8 +869,8 @@ def test_a_difference_within_the_seeds_is_not_told_apart() -> None:
 def test_the_best_value_at_the_end_of_those_tried_is_said_to_be_there() -> None:
     best, near = (0.992, 0.991, 0.993), (0.98, 0.979, 0.981)
     at_the_end, inside = a_sweep(near, near, best), a_sweep(near, best, near)
-    assert "It is the largest value tried: a better one may lie beyond." in sentences.sweep_finding(at_the_end)
-    assert "value tried" not in sentences.sweep_finding(inside)
+    assert "It is the largest value tried: a better one may lie beyond." in sweep_sentences.finding(at_the_end)
+    assert "value tried" not in sweep_sentences.finding(inside)
 
 
 def test_times_that_overlap_between_seeds_are_not_compared() -> None:
@@ -878,12 +878,12 @@ def test_times_that_overlap_between_seeds_are_not_compared() -> None:
     sweep = a_sweep(best, near)
     apart = {**sweep.measures, "seconds_per_epoch": [np.array([1.0, 1.1, 1.2]), np.array([0.2, 0.3, 0.9])]}
     timed = replace(sweep, measures=apart)
-    assert "An epoch, once compiled, takes 0.47 ± 0.38 s at 64" in with_nbsp(sentences.sweep_details(timed))
-    assert with_nbsp(sentences.measured(timed, "seconds_per_epoch", 1)) == "0.47 ± 0.38 s"  # as the table has it
+    assert "An epoch, once compiled, takes 0.47 ± 0.38 s at 64" in with_nbsp(sweep_sentences.details(timed))
+    assert with_nbsp(sweep_sentences.measured(timed, "seconds_per_epoch", 1)) == "0.47 ± 0.38 s"  # as the table has it
     load = {**sweep.measures, "seconds_per_epoch": [np.array([1.0, 1.1, 1.2]), np.array([0.2, 0.3, 1.1])]}
     loaded = replace(sweep, measures=load)
-    assert "An epoch, once compiled" not in sentences.sweep_details(loaded)
-    assert "cheaper" not in sentences.sweep_finding(loaded)
+    assert "An epoch, once compiled" not in sweep_sentences.details(loaded)
+    assert "cheaper" not in sweep_sentences.finding(loaded)
 
 
 def test_losses_that_are_not_one_function_are_said_not_to_compare(lab) -> None:
@@ -913,7 +913,7 @@ def test_the_lab_report_says_which_losses_do_not_compare(tmp_path: Path) -> None
 
 def test_a_sweep_over_what_the_loss_is_compares_no_losses() -> None:
     sweep = replace(a_sweep([0.98, 0.981], [0.97, 0.971]), name="label_smoothing", values=[0.0, 0.05])
-    said = sentences.sweep_details(sweep)
+    said = sweep_sentences.details(sweep)
     assert "The loss is another function at each value: the losses do not compare." in said
     assert "lowest" not in said
 
@@ -932,7 +932,7 @@ def test_a_configuration_that_the_exercise_gave_is_said_not_to_be_drawn(lab) -> 
 
 def test_a_value_with_a_diverged_seed_does_not_win_by_its_survivors() -> None:
     sweep = a_sweep([0.999, math.nan, 0.999], [0.98, 0.981, 0.98], [0.97, 0.971, 0.97])
-    said = sentences.sweep_finding(sweep)
+    said = sweep_sentences.finding(sweep)
     assert "is largest at 64" in said
     assert "told apart from every other value that is compared by 3 seeds" in said
     assert "Not compared, since trainings with them diverged or failed: 32 (1 of 3)" in said
@@ -942,9 +942,9 @@ def test_a_value_that_diverged_is_neither_worse_nor_the_one_with_the_lowest_loss
     sweep = a_sweep([0.98, 0.981, 0.98], [0.97, 0.971, 0.97], [0.999, 0.999, math.nan])
     losses = [np.array(losses) for losses in ([0.05] * 3, [0.06] * 3, [0.01, 0.01, math.nan])]
     sweep = replace(sweep, measures={**sweep.measures, "loss": losses})
-    assert "training loss is lowest at 32 (0.0500)" in sentences.sweep_details(sweep)
+    assert "training loss is lowest at 32 (0.0500)" in sweep_sentences.details(sweep)
     exercise = results.read_exercise(lab / "single")
-    said = sentences.side_by_side(with_best(exercise, batch_size=128), sweep)
+    said = sweep_sentences.side_by_side(with_best(exercise, batch_size=128), sweep)
     assert "has 128, which the sweep does not compare, since trainings with it diverged or failed." in said
     assert "told apart from 128" not in said
 
@@ -958,72 +958,74 @@ def test_the_best_configuration_is_said_to_differ_from_a_sweep_s_models_only_whe
     exercise = with_best(results.read_exercise(lab / "single"), batch_size=99, rate=0.1, optimizer="adam")
     sweep = a_sweep([0.981, 0.983, 0.982], [0.952, 0.9535, 0.951])
     same = replace(sweep, origin="best", held={"batch_size": 16, "rate": 0.1, "optimizer": "adam"})
-    assert "did not try; its other values are those of the sweep's models." in sentences.side_by_side(exercise, same)
+    assert "did not try; its other values are those of the sweep's models." in sweep_sentences.side_by_side(
+        exercise, same
+    )
     other = replace(sweep, held={"batch_size": 16, "rate": 0.1, "optimizer": "sgd"})
-    assert "differs from the sweep's models in 1 other value." in sentences.side_by_side(exercise, other)
+    assert "differs from the sweep's models in 1 other value." in sweep_sentences.side_by_side(exercise, other)
     retuned = replace(other, held={**same.held, "rate": 7.0}, retuned="rate", chosen={"99": 0.1})
-    assert "its other values are those of the sweep's models." in sentences.side_by_side(exercise, retuned)
+    assert "its other values are those of the sweep's models." in sweep_sentences.side_by_side(exercise, retuned)
 
 
 def test_a_lead_of_one_image_is_said_to_be_that_and_two_seeds_do_not_tell_it_apart() -> None:
     sweep = a_sweep([0.988, 0.988], [0.989, 0.989])
-    assert "It is told apart from every other value" in sentences.sweep_finding(sweep)
+    assert "It is told apart from every other value" in sweep_sentences.finding(sweep)
     known = replace(sweep, images=1000)
-    assert "It is not told apart from any other value by 2 seeds" in sentences.sweep_finding(known)
-    assert "is 0.10 percentage points, one image of 1,000." in sentences.sweep_details(known)
-    assert "image of" not in sentences.sweep_details(replace(known, images=10_000))
+    assert "It is not told apart from any other value by 2 seeds" in sweep_sentences.finding(known)
+    assert "is 0.10 percentage points, one image of 1,000." in sweep_sentences.details(known)
+    assert "image of" not in sweep_sentences.details(replace(known, images=10_000))
 
 
 def test_values_that_are_exactly_equal_are_said_to_be() -> None:
     perfect = a_sweep(*[[1.0] * 3] * 3)
-    assert sentences.sweep_finding(perfect).endswith("after 10 epochs is the same at every value, 100.00\u00a0%.")
-    assert "lead" not in sentences.sweep_details(perfect)
-    two = sentences.sweep_finding(a_sweep([0.98, 0.982, 0.981], [0.982, 0.981, 0.98], [0.9, 0.902, 0.901]))
+    assert sweep_sentences.finding(perfect).endswith("after 10 epochs is the same at every value, 100.00\u00a0%.")
+    assert "lead" not in sweep_sentences.details(perfect)
+    two = sweep_sentences.finding(a_sweep([0.98, 0.982, 0.981], [0.982, 0.981, 0.98], [0.9, 0.902, 0.901]))
     assert "is largest at 32 and 64 alike, 98.10\u00a0%. They are told apart from every other value" in two
     cheaper = replace(perfect, parameters=[10.0, 20.0, 30.0], measures={**perfect.measures})
     measures = {**perfect.measures, "seconds_per_epoch": [np.full(3, 1.0)] * 3}
     cheaper = replace(perfect, values=[128, 64, 32], parameters=[30.0, 20.0, 10.0], measures=measures)
-    assert "cheaper: 64 (20 weights; equal) and 32 (10 weights; equal)." in sentences.sweep_finding(cheaper)
+    assert "cheaper: 64 (20 weights; equal) and 32 (10 weights; equal)." in sweep_sentences.finding(cheaper)
 
 
 def test_a_retuned_value_at_the_end_of_what_was_tried_is_said_to_be_there() -> None:
     sweep = replace(a_sweep([0.98], [0.97]), values=["sgd", "adam"], retuned="learning_rate")
     sweep = replace(sweep, chosen={"sgd": 0.3, "adam": 0.01}, candidates=[0.001, 0.01, 0.3])
     said = "The learning rate that was tuned for sgd, 0.3, is the largest tried: a better one may lie beyond."
-    assert said in sentences.sweep_details(sweep)
-    assert "tried" not in sentences.sweep_details(replace(sweep, chosen={"sgd": 0.01, "adam": 0.01}))
+    assert said in sweep_sentences.details(sweep)
+    assert "tried" not in sweep_sentences.details(replace(sweep, chosen={"sgd": 0.01, "adam": 0.01}))
 
 
 def test_a_value_that_its_own_test_tells_apart_is_no_tie_however_much_another_wavers() -> None:
     sweep = a_sweep([0.9915, 0.9906, 0.9924], [0.991, 0.99, 0.992], [0.99, 0.97, 0.985])
     sweep = replace(sweep, values=[512, 256, 128], parameters=[30.0, 20.0, 10.0], images=10_000)
     assert evidence.compared(sweep).worse == []  # the third value widens the error of all
-    assert "cheaper" not in sentences.sweep_finding(sweep)
+    assert "cheaper" not in sweep_sentences.finding(sweep)
     unsteady = [sweep.measures["val_accuracy"][0], np.array([0.9924, 0.9906, 0.991])]
     sweep = replace(
         sweep, measures={**sweep.measures, "val_accuracy": [*unsteady, *sweep.measures["val_accuracy"][2:]]}
     )
-    assert "cheaper: 256" in sentences.sweep_finding(sweep)
+    assert "cheaper: 256" in sweep_sentences.finding(sweep)
 
 
 def test_ties_that_cost_less_are_named() -> None:
     sweep = a_sweep([0.981, 0.9835, 0.982], [0.982, 0.9825, 0.9835])
     measures = {**sweep.measures, "seconds_per_epoch": [np.full(3, 0.25), np.full(3, 1.0)]}
     sweep = replace(sweep, measures=measures, parameters=[785.0, 785.0])
-    assert "As good as these seeds can tell, and cheaper: 32 (0.25" in sentences.sweep_finding(sweep)
+    assert "As good as these seeds can tell, and cheaper: 32 (0.25" in sweep_sentences.finding(sweep)
     sweep = replace(sweep, parameters=[785.0, 12_560.0])
-    said = with_nbsp(sentences.sweep_finding(sweep))
+    said = with_nbsp(sweep_sentences.finding(sweep))
     assert "cheaper: 32 (785 weights, 0.25 ± 0.00 s an epoch; 0.05 percentage points below)" in said
     slower = {**measures, "seconds_per_epoch": [np.full(3, 1.0), np.full(3, 0.25)]}
-    assert "cheaper" not in sentences.sweep_finding(replace(sweep, measures=slower))
+    assert "cheaper" not in sweep_sentences.finding(replace(sweep, measures=slower))
     overlapping = {**measures, "seconds_per_epoch": [np.array([0.1, 0.1, 0.6]), np.array([0.2, 0.3, 0.3])]}
-    assert "cheaper: 32 (785 weights; 0.05" in sentences.sweep_finding(replace(sweep, measures=overlapping))
+    assert "cheaper: 32 (785 weights; 0.05" in sweep_sentences.finding(replace(sweep, measures=overlapping))
 
 
 def test_a_value_that_only_wavering_seeds_do_not_tell_apart_is_not_as_good() -> None:
     sweep = a_sweep([0.92, 0.75, 0.66], [0.91, 0.912, 0.911], [0.921, 0.92, 0.919])
     sweep = replace(sweep, parameters=[100.0, 200.0, 300.0])
-    said = sentences.sweep_finding(sweep)
+    said = sweep_sentences.finding(sweep)
     assert "not told apart from any other value by 3 seeds" in said
     assert "cheaper" not in said
     near = replace(
@@ -1036,7 +1038,7 @@ def test_a_value_that_only_wavering_seeds_do_not_tell_apart_is_not_as_good() -> 
             ],
         },
     )
-    assert "cheaper: 64 (200 weights; 0.20 percentage points below)." in sentences.sweep_finding(near)
+    assert "cheaper: 64 (200 weights; 0.20 percentage points below)." in sweep_sentences.finding(near)
 
 
 @pytest.mark.parametrize(
@@ -1053,14 +1055,14 @@ def test_which_value_is_best_has_one_answer_from_sweep_and_search(tmp_path: Path
     assert exercise.best is not None
     best = replace(exercise.best, hyperparameters={"batch_size": chosen})
     sweep = a_sweep([0.981, 0.983, 0.982], [0.982, 0.9835, 0.9825], [0.952, 0.9535, 0.951])
-    assert said in sentences.side_by_side(replace(exercise, best=best), sweep)
+    assert said in sweep_sentences.side_by_side(replace(exercise, best=best), sweep)
 
 
 def test_with_one_seed_no_value_is_said_to_be_the_one(tmp_path: Path) -> None:
     exercise = results.read_exercise(fabricate(tmp_path, "single", steps="search"))
     assert exercise.best is not None
     best = replace(exercise.best, hyperparameters={"batch_size": 99})
-    said = sentences.side_by_side(replace(exercise, best=best), a_sweep([0.982], [0.983]))
+    said = sweep_sentences.side_by_side(replace(exercise, best=best), a_sweep([0.982], [0.983]))
     assert said.startswith(
         "Which batch size? 64 of the values swept; the sweep, with one seed a value, does not tell 32 apart from it; "
     )

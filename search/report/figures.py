@@ -152,3 +152,8 @@ def plural(number: int, noun: str) -> str:
 def listed(items: list[str]) -> str:
     """'a', 'a and b', 'a, b and c'."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
+
+
+def points(difference: float) -> str:
+    """A difference of accuracies: percentage points, since per cent of per cent would be misread."""
+    return f"{100 * difference:.2f} percentage points" if difference >= 0.00005 else "under 0.01 percentage points"

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from search import files
 from search.errors import WorkError
-from search.report import estimators, evidence, figures, plots, sentences
+from search.report import estimators, evidence, figures, plots, sentences, sweep_sentences
 from search.report.console import describe_domain
 from search.results import (
     SWEEP,
@@ -296,8 +296,8 @@ def _view(exercise: Results, images: dict[str, str]) -> dict[str, Any]:
                 "sentences": [
                     text
                     for text in (
-                        f"{sentences.sweep_finding(sweep)} {sentences.sweep_details(sweep)}",
-                        sentences.side_by_side(exercise, sweep),
+                        f"{sweep_sentences.finding(sweep)} {sweep_sentences.details(sweep)}",
+                        sweep_sentences.side_by_side(exercise, sweep),
                         _stale_sentence(f"{SWEEP}{sweep.name}", stale),
                     )
                     if text
@@ -696,7 +696,7 @@ def _sweep_rows(exercise: Results, sweep: Sweep) -> list[dict[str, Any]]:
     for i, value in enumerate(sweep.values):
         cells = []
         for measure in ("val_accuracy", "val_loss", "accuracy", "loss", "seconds_per_epoch"):
-            cells.append(sentences.measured(sweep, measure, i))
+            cells.append(sweep_sentences.measured(sweep, measure, i))
         finite, seeds = np.isfinite(sweep.measures["loss"][i]).sum(), len(sweep.measures["loss"][i])
         rows.append(
             {
