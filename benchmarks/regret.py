@@ -1,6 +1,6 @@
 """Which search finds the better network, simulated on the tables of ``benchmarks/table.py``; nothing is trained.
 
-    python benchmarks/regret.py [single] [hidden] [multiclass] [--seeds 100] [--sides random,stock,...] [--plot FILE] [--rules]
+    python benchmarks/regret.py [single] [hidden] [multiclass] [--seeds 100] [--sides "random search;..."] [--plot FILE] [--rules]
 
 Every side is its own library's code. A proposal is answered by the nearest configuration of the table, with one of its
 seeds. Regret is the best mean test accuracy of the table's configurations less that of the configuration with the best
@@ -398,6 +398,8 @@ def main() -> None:
     flags = parser.parse_args()
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     chosen = flags.sides.split(";") if flags.sides else list(SIDES)
+    if unknown := set(chosen) - set(SIDES):
+        parser.error(f"--sides {';'.join(sorted(unknown))}: expected some of {';'.join(SIDES)}")
     found: dict[str, dict[str, dict[str, np.ndarray]]] = {}
     pairs = [("ours, Hyperband", rule) for rule in RULES] if flags.rules else [(side, "accuracy") for side in chosen]
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
