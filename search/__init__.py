@@ -28,8 +28,8 @@ _OURS = {
     "fit": "search.training.fit",
     **dict.fromkeys(("Tuner", "Hyperband", "RandomSearch", "GridSearch", "BayesianOptimization"), "search.tuner"),
 }
-_MODULES = {"errors": "search.errors", "oracles": "search.oracles", "tuners": "search.tuner"}
-_KERAS_TUNERS = ("HyperParameters", "Objective", "Oracle", "SklearnTuner", "applications", "engine", "synchronized")
+_MODULES = ("applications", "engine", "errors", "oracles", "tuners")
+_KERAS_TUNERS = ("HyperParameters", "Objective", "Oracle", "SklearnTuner", "synchronized")
 
 __all__ = [
     "BayesianOptimization",
@@ -64,7 +64,7 @@ def __getattr__(name: str) -> Any:
             print("error: interrupted; nothing was begun", file=sys.stderr)
             os._exit(130)  # an exercise's script, which has not come to `main` yet
     if name in _MODULES:
-        return importlib.import_module(_MODULES[name])
+        return importlib.import_module(f"search.{name}")
     if name in _KERAS_TUNERS or name == "__version__":
         return getattr(importlib.import_module("keras_tuner"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

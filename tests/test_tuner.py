@@ -1,8 +1,10 @@
 """KerasTuner's tuners under one changed import: the same trials wherever they run, whatever interrupts them."""
 
 import copy
+import importlib
 import json
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -70,6 +72,28 @@ def found(one):
     return [
         (row["trial_id"], row["status"], row["score"], row["hyperparameters"], row["history"]) for row in one.results
     ]
+
+
+MODULES = [
+    one.name.removeprefix("keras_tuner.")
+    for one in pkgutil.walk_packages(keras_tuner.__path__, "keras_tuner.")
+    if ".src" not in one.name
+]
+
+
+def test_every_public_module_of_kerastuner_is_imported_by_the_changed_name():
+    """In a process of its own: what an attribute has imported before is no proof."""
+    code = "import sys, importlib\nfor name in sys.argv[1:]: print(importlib.import_module('search.' + name).__name__)"
+    there = subprocess.run([sys.executable, "-c", code, *MODULES], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert len(there.stdout.split()) == len(MODULES) > 5
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_has_kerastuner_s_names_by_the_changed_name(name):
+    theirs, ours = (importlib.import_module(f"{root}.{name}") for root in ("keras_tuner", "search"))
+    for public in (one for one in vars(theirs) if not one.startswith("_")):
+        mine, stock = getattr(ours, public), getattr(theirs, public)
+        assert mine is stock or issubclass(mine, stock)
 
 
 def test_every_public_name_of_kerastuner_is_here():
