@@ -230,7 +230,7 @@ def test_a_few_steps_teach_what_a_convolutional_network_takes_here(tmp_path):
     rates = np.array(list(cost.RATES.values())) * [1, 1, 1, 1, 0.5, 0.1, 3, 0.7]
     session = types.SimpleNamespace(folder=tmp_path, seed=0, asked_of=asked_of)
     machine, workers = cost.CostModel(), FewSteps(asked_of, rates)
-    cost.learn_from_steps(machine, session, workers, [{"network": name} for name in models])
+    cost.learn_from_steps(machine, session, workers, {"network": "dense"}, [{"network": name} for name in models])
     assert [job.hyperparameters["network"] for job in workers.jobs] == ["middle", "large"]
     for name in ("small", "middle", "large"):
         epochs = cost.work(models[name], 0, 9, (9,), 6e4) * cost.OF_EPOCHS
@@ -239,13 +239,17 @@ def test_a_few_steps_teach_what_a_convolutional_network_takes_here(tmp_path):
     assert machine.seconds(trainings) == pytest.approx(0.1 + BESIDE, rel=0.2)
 
 
-def test_where_all_are_trained_through_xla_the_middle_and_the_dearest_teach_what_a_training_takes(tmp_path):
-    sizes = {"small": 1e9, "large": 1e11, "middle": 1e10}
-    models = {name: cost.Asked(390, size, 0.0, 2e8, 6e8, 1e6, 0.0) for name, size in sizes.items()}
+def test_where_all_are_trained_through_xla_the_starting_model_teaches_what_a_training_takes(tmp_path):
+    """Not another: it may be one that ends its worker."""
+    models = {name: cost.Asked(steps, 1e9, 0.0, 2e8, 6e8, 1e6, 0.0) for name, steps in (("small", 390), ("short", 39))}
     session = types.SimpleNamespace(folder=tmp_path, seed=0, asked_of=lambda values: models[values["network"]])
-    machine, workers = cost.CostModel(), FewSteps(session.asked_of, np.array(list(cost.RATES.values())))
-    cost.learn_from_steps(machine, session, workers, [{"network": name} for name in models])
-    assert [job.hyperparameters["network"] for job in workers.jobs] == ["middle", "large"]
+    workers = FewSteps(session.asked_of, np.array(list(cost.RATES.values())))
+    foreseen = [{"network": name} for name in models]
+    cost.learn_from_steps(cost.CostModel(), session, workers, {"network": "short"}, foreseen)
+    assert not workers.jobs
+    cost.learn_from_steps(cost.CostModel(), session, workers, {"network": "small"}, foreseen)
+    assert [job.hyperparameters["network"] for job in workers.jobs] == ["small", "small"]
+    assert len({job.state for job in workers.jobs}) == 2
 
 
 def test_a_training_shorter_than_a_moment_is_not_taken_for_one_as_long():

@@ -223,7 +223,7 @@ def measure(
         compiling = xla.compiling_seconds(graph.epoch_seconds, others[0].epoch_seconds)
         if compiling > 0:
             cost.learn(_alone("compilings"), compiling)
-    learn_from_steps(cost, session, workers, foreseen)
+    learn_from_steps(cost, session, workers, start, foreseen)
     if break_even is None:
         break_even = xla.XLA_BREAK_EVEN
         if both:
@@ -232,18 +232,29 @@ def measure(
 
 
 def learn_from_steps(
-    cost: CostModel, session: Session, workers: Workers, foreseen: Sequence[Mapping[str, Any]]
+    cost: CostModel,
+    session: Session,
+    workers: Workers,
+    start: Mapping[str, Any],
+    foreseen: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Trains a few steps of two of those foreseen, the middle one and the dearest, of those trained as graphs if there are.
+    """Trains a few steps of those foreseen that are trained as graphs, the middle one and the dearest, or of the starting model.
 
     Convolutions, batch normalisation and dropout stand to the rest otherwise on every machine, and so does what a training
-    takes beside its epochs, of which the shorter of the two is typical: it is not the first of its worker.
+    takes beside its epochs, of which the shorter of two is typical: it is not the first of its worker.
     """
     all_asked = [(values, session.asked_of(values)) for values in foreseen]
-    counted = [(values, asks) for values, asks in all_asked if asks and asks.steps >= STEPS]
-    counted = [one for one in counted if not one[1].xla_updates] or counted
+    counted = [
+        (values, asks) for values, asks in all_asked if asks and not asks.xla_updates and asks.steps >= 2 * STEPS
+    ]
     counted.sort(key=lambda one: cost.seconds(work(one[1], 1, 2, (2,), xla.NEVER)))
-    chosen = [counted[len(counted) // 2], counted[-1]] if len(counted) > 1 else counted
+    of_start = session.asked_of(start)
+    if len(counted) > 1:
+        chosen = [counted[len(counted) // 2], counted[-1]]
+    elif of_start and of_start.steps >= 2 * STEPS:
+        chosen = [*counted, (start, of_start), (start, of_start)][:2]
+    else:
+        chosen = counted
     of_steps = {"steps_per_epoch": STEPS, "validation_steps": max(1, STEPS // 5)}
     jobs = [_job(session, values, f"steps-{i}", 2, xla.NEVER, of_steps) for i, (values, _) in enumerate(chosen)]
     beside = []
