@@ -1,5 +1,6 @@
 """A search that was stopped in some way and is gone on with: on the same tuner, after an edit, before anything had ended."""
 
+import contextlib
 import functools
 import os
 import subprocess
@@ -347,3 +348,59 @@ def test_packages_that_were_installed_elsewhere_are_not_the_user_s(tmp_path):
     environment = {**os.environ, "PYTHONPATH": path}
     said = subprocess.run([sys.executable, "-c", asked], env=environment, text=True, capture_output=True, check=True)
     assert said.stdout.split() == ["False", "True"]
+
+
+class StopsAfter(keras_tuner.HyperModel):
+    """Models as ``build`` makes them, so many of them; then Ctrl-C."""
+
+    def __init__(self, models):
+        super().__init__()
+        self.left = models
+
+    def build(self, hp):
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return build(hp)
+
+
+# KerasTuner loads weights into a model whose optimizer has no variables yet
+@pytest.mark.filterwarnings("ignore:Skipping variable loading", "ignore:A total of 1 objects could not be loaded")
+@pytest.mark.parametrize("trials", [0, 1, 5, 8, 11, 14, 17, 30])
+def test_a_hyperband_of_kerastuner_s_is_gone_on_with_from_any_trial(tmp_path, trials):
+    """It makes brackets when it needs them and drops those that are complete: ours were looked for, and a traceback came."""
+    arguments = {"objective": "val_loss", "max_epochs": 4, "factor": 2, "hyperband_iterations": 2, "seed": 0}
+    place = {"directory": str(tmp_path), "project_name": "p"}
+    stock = keras_tuner.Hyperband(StopsAfter(trials + 1), **arguments, **place)  # one is built for the space
+    with contextlib.suppress(KeyboardInterrupt):
+        stock.search(**FIT)
+    one = search.Hyperband(build, **arguments, workers=0, **place)
+    planned = one.oracle.planned
+    one.search(**FIT)
+    ended = one.oracle.trials.values()
+    assert [trial.message for trial in ended if trial.status != "COMPLETED"] == []
+    assert len(one.oracle.trials) == planned
+    own = search.Hyperband(build, **arguments, workers=0, directory=str(tmp_path / "own"), project_name="p")
+    assert len(ended) >= own.oracle.planned  # KerasTuner rounds its rungs up
+    for trial in ended:
+        values = trial.hyperparameters.values
+        if "tuner/trial_id" in values:
+            below = one.oracle.trials[values["tuner/trial_id"]].hyperparameters.values
+            assert below["tuner/epochs"] == values["tuner/initial_epoch"]
+    again = search.Hyperband(build, **arguments, workers=0, **place)
+    again.search(**FIT)
+    assert set(again.oracle.trials) == set(one.oracle.trials)
+
+
+@pytest.mark.parametrize("changed", [{"max_epochs": 6}, {"factor": 3}])
+def test_a_hyperband_with_other_epochs_begins_its_brackets_anew_and_says_so(tmp_path, capsys, changed):
+    before = searched(tmp_path, "Hyperband")
+    after = searched(tmp_path, "Hyperband", fit={**FIT, "verbose": 1}, **changed)
+    assert f"Changed since this project's trials: {next(iter(changed))}" in capsys.readouterr().out
+    assert {row["trial_id"]: row["score"] for row in before.results}.items() <= {
+        row["trial_id"]: row["score"] for row in after.results
+    }.items()
+    fresh = searched(tmp_path / "fresh", "Hyperband", **changed)
+    assert len(after.results) == len(before.results) + len(fresh.results)
+    epochs = [len(row["history"][0]["loss"]) for row in after.results[len(before.results) :]]
+    assert max(epochs) == after.oracle.max_epochs

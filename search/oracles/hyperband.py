@@ -11,6 +11,7 @@ import keras_tuner
 from search.oracles.base import Rung, SeededOracle
 
 FACTOR = 3  # the paper's eta, at its recommended value
+SETTINGS = ("max_epochs", "min_epochs", "factor")  # on which the brackets depend
 
 
 class HyperbandOracle(SeededOracle, keras_tuner.oracles.HyperbandOracle):  # type: ignore[misc]
@@ -36,15 +37,52 @@ class HyperbandOracle(SeededOracle, keras_tuner.oracles.HyperbandOracle):  # typ
     def _begin_iteration(self) -> None:
         self._brackets += [{"bracket_num": s, "rounds": [[] for _ in range(s + 1)]} for s in self._s]
 
+    def set_state(self, state: dict[str, Any]) -> None:
+        """See KerasTuner's; this oracle's own settings hold: with others than the state's, the brackets begin anew."""
+        own = {name: getattr(self, name) for name in ("hyperband_iterations", *SETTINGS)}
+        super().set_state(state)
+        as_before = all(getattr(self, name) == own[name] for name in SETTINGS)
+        for name, value in own.items():
+            setattr(self, name, value)
+        if not as_before:
+            self._brackets, self._current_iteration = [], 0
+            self._begin_iteration()
+        elif [one["bracket_num"] for one in self._brackets] != [*self._s] * (self._current_iteration + 1):
+            self._take_over()
+
+    def _take_over(self) -> None:
+        """Goes on from brackets of KerasTuner's, which makes one when it is needed and drops it when it is complete."""
+        count = len(self._s)
+        last = position = self._current_iteration * count + self._s[0] - self._current_bracket
+        found: dict[int, Any] = {}
+        for bracket in reversed(self._brackets):
+            while position > 0 and self._s[position % count] != bracket["bracket_num"]:
+                position -= 1
+            found[position] = bracket["rounds"]
+            position -= 1
+        self._brackets = []
+        for i in range((self._current_iteration + 1) * count):
+            s = self._s[i % count]
+            sizes = [self._get_size(s, round) if i <= last else 0 for round in range(s + 1)]
+            complete = [[{"past_id": None, "id": None}] * size for size in sizes]
+            self._brackets.append({"bracket_num": s, "rounds": found.get(i, complete)})
+        self._current_iteration = min(found, default=last) // count
+
     @property
     def rungs(self) -> list[Rung]:
         """Every rung of one iteration, bracket by bracket, the one with the most trials first."""
         return [self._rung(s, i) for s in self._s for i in range(s + 1)]
 
     @property
-    def iterations(self) -> float:
-        """How often the whole algorithm is to run; infinity where KerasTuner's argument is 0 or None."""
-        return float(self.hyperband_iterations)
+    def planned(self) -> float:
+        """How many trials there will be, those that there are counted; infinity where iterations never end."""
+        begun = self._brackets[self._current_iteration * len(self._s) :]
+        sizes = (
+            (self._get_size(one["bracket_num"], i), asked) for one in begun for i, asked in enumerate(one["rounds"])
+        )
+        missing = sum(max(0, size - len(asked)) for size, asked in sizes)
+        iterations = self.hyperband_iterations - len(self._brackets) // len(self._s)
+        return float(len(self.trials) + missing + max(0, iterations) * sum(rung.trials for rung in self.rungs))
 
     def milestones(self, trial: Any) -> tuple[int, ...]:
         """The epochs at which the trial is, or would be, compared."""
@@ -59,13 +97,14 @@ class HyperbandOracle(SeededOracle, keras_tuner.oracles.HyperbandOracle):  # typ
             if self._current_iteration + 1 >= self.hyperband_iterations or self.exhausted:
                 return {"status": "IDLE" if self.ongoing_trials else "STOPPED"}
             self._current_iteration += 1
-            self._begin_iteration()
+            if len(self._brackets) == self._current_iteration * len(self._s):
+                self._begin_iteration()
 
     def _in_iteration(self, trial_id: str) -> dict[str, Any] | None:
         """The next trial of the iteration under way, IDLE while its rung is waited for, None when there is no other."""
         for rung, rounds in self._in_order():
             asked = rounds[rung.round]
-            if len(asked) == rung.trials:
+            if len(asked) >= rung.trials:
                 continue
             if rung.round == 0:
                 values = self._random_values()
@@ -77,9 +116,10 @@ class HyperbandOracle(SeededOracle, keras_tuner.oracles.HyperbandOracle):  # typ
                 if any(trial.status not in ("COMPLETED", "FAILED") for trial in below):
                     return {"status": "IDLE"}
                 best = self.ranked([trial for trial in below if trial.status == "COMPLETED"])
-                if len(asked) == min(rung.trials, len(best)):
+                if len(asked) >= min(rung.trials, len(best)):
                     continue
-                promoted = best[len(asked)]
+                taken = {entry["past_id"] for entry in asked}
+                promoted = next(trial for trial in best if trial.trial_id not in taken)
                 past = promoted.trial_id
                 values = {**promoted.hyperparameters.values, "tuner/trial_id": past}
             asked.append({"past_id": past, "id": trial_id})

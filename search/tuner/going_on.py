@@ -17,11 +17,12 @@ from search.errors import RequestError
 from search.oracles import space as spaces
 from search.oracles.base import ENDED, SeededOracle, holding
 from search.oracles.grid_search import GridSearchOracle
+from search.oracles.hyperband import SETTINGS
 from search.tuner.own_code import may_declare_late
 from search.tuner.trials import RunsTrials, objectives_of
 from search.workers.trial import declaring
 
-ASKED_BY = ("tuner", "seed", "first")  # of a mark: with another, other trials are asked for
+ASKED_BY = ("tuner", "seed", "first", *SETTINGS)  # of a mark: with another, other trials are asked for
 
 
 class GoesOn(RunsTrials):
@@ -100,6 +101,7 @@ class GoesOn(RunsTrials):
             "first": self._first,
             "space": hashlib.sha256(space.encode()).hexdigest(),
         }
+        mark |= {name: getattr(self.oracle, name) for name in SETTINGS if hasattr(self.oracle, name)}
         mark |= {"objective": objectives_of(self.oracle.objective), "fit": self._fit_arguments}
         as_read: dict[str, Any] = json.loads(json.dumps(mark))
         return as_read
@@ -114,7 +116,8 @@ class GoesOn(RunsTrials):
             RequestError: a grid search has to go on from the trials of another.
         """
         now, before = self.oracle.mark, marks[-1] if marks else {}
-        changed = [name for name in ("tuner", "seed", "first", "space") if before.get(name, now[name]) != now[name]]
+        compared = [name for name in (*ASKED_BY, "space") if name in now]
+        changed = [name for name in compared if before.get(name, now[name]) != now[name]]
         fitted = before.get("fit", now["fit"])
         changed += [name for name in {**now["fit"], **fitted} if fitted.get(name) != now["fit"].get(name)]
         if not again and "space" not in changed and all({**mark, "fit": 0} == {**now, "fit": 0} for mark in marks):

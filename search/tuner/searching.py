@@ -254,11 +254,7 @@ class Searching(GoesOn, Found):
         """How many trials the search will have, where that is known before it ends."""
         oracle = self.oracle
         if isinstance(oracle, HyperbandOracle):
-            return (
-                None
-                if math.isinf(oracle.iterations)
-                else int(sum(rung.trials for rung in oracle.rungs) * oracle.iterations)
-            )
+            return None if math.isinf(oracle.planned) else int(oracle.planned)
         return oracle.max_trials if isinstance(oracle.max_trials, int) else None
 
     def _stagnates(self) -> bool:
