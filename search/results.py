@@ -271,6 +271,7 @@ class Sweep:
         held: the values that all of its models had, empty where they were not recorded.
         candidates: what was tried for `retuned`.
         images: how many an accuracy is of, 0 where it is not known.
+        one_loss: whether the loss is one function at all values.
     """
 
     name: str
@@ -284,6 +285,7 @@ class Sweep:
     held: dict[str, Setting] = field(default_factory=dict)  # the values of the others; empty if not recorded
     candidates: list[Setting] = field(default_factory=list)
     images: int = 0
+    one_loss: bool = True
 
 
 @dataclass(frozen=True)
@@ -398,7 +400,10 @@ def read_record(folder: Path) -> Results:
             objective=str(about["objective"]),
             maximise={"max": True, "min": False}[about["direction"]],
             start=dict(about["start"]),
-            data={key: run["data"][key] for key in ("source", "sha256", "train", "validation", "test")},
+            data={
+                "test_sha256": run["data"].get("test_sha256", ""),
+                **{key: run["data"][key] for key in ("source", "sha256", "train", "validation", "test")},
+            },
             steps={str(name): dict(step) for name, step in run["steps"].items()},
         )
 
@@ -796,6 +801,7 @@ def _sweep(exercise: Results, name: str) -> Sweep:
             held=dict(step.get("held", {})),
             candidates=list(step.get("candidates", [])),
             images=int(exercise.data["validation"]),
+            one_loss=bool(step.get("one_loss", True)),
         )
 
 

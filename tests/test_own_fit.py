@@ -113,11 +113,26 @@ def test_logits_are_made_probabilities_where_the_loss_takes_them():
     for units, loss in ((1, keras.losses.BinaryCrossentropy), (3, keras.losses.SparseCategoricalCrossentropy)):
         model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(units)])
         model.compile("sgd", loss(from_logits=True))
-        logits, found = model(x).numpy(), retrain._outputs(model, x)
+        logits, found = model(x).numpy(), retrain._outputs(model, x, retrain.loss_function(model))
         expected = keras.ops.sigmoid(logits) if units == 1 else keras.ops.softmax(logits)
         np.testing.assert_allclose(found, expected, atol=1e-6)
         model.compile("sgd", loss())
-        np.testing.assert_array_equal(retrain._outputs(model, x), logits)
+        np.testing.assert_array_equal(retrain._outputs(model, x, retrain.loss_function(model)), logits)
+
+
+def test_a_penalty_is_part_of_the_loss_function():
+    """A penalised loss was compared with one that is not."""
+
+    def of(**arguments):
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, **arguments)])
+        model.compile("sgd", "binary_crossentropy")
+        return retrain.loss_function(model)
+
+    assert "penalties" not in of()
+    assert of(kernel_regularizer=keras.regularizers.L2(0.1))["penalties"] == "L2 0.1"
+    assert of(activity_regularizer="l1")["penalties"] == "L1 0.01"
+    assert of(kernel_regularizer=lambda weights: 0.0)["penalties"] == "function"
+    assert of(kernel_regularizer="l2") != of(kernel_regularizer=keras.regularizers.L2(0.1))
 
 
 def own_fit(folder, body, **edits):

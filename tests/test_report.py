@@ -835,6 +835,39 @@ def a_sweep(*groups: list[float]) -> results.Sweep:
     return results.Sweep("batch_size", [32 * 2**i for i in range(len(groups))], measures, 10, "start")
 
 
+def test_values_without_an_accuracy_did_not_diverge() -> None:
+    losses, nothing = [np.array([0.5]), np.array([0.4])], [np.array([np.nan])] * 2
+    sweep = a_sweep([0.98], [0.97])
+    measures = {**sweep.measures, "loss": losses, "val_accuracy": nothing, "accuracy": nothing}
+    said = sweep_sentences.finding(replace(sweep, measures=measures))
+    assert (
+        said == "Sweep over batch size: its models have no accuracy among their metrics, by which values are compared."
+    )
+
+
+def test_losses_of_several_functions_are_not_ranked_in_a_sweep() -> None:
+    """A penalty on the weights made one value's loss larger by what it is."""
+    sweep = a_sweep([0.98, 0.981], [0.97, 0.972])
+    assert "training loss is lowest at" in sweep_sentences.details(sweep)
+    said = sweep_sentences.details(replace(sweep, one_loss=False))
+    assert "The loss is another function at each value" in said
+    assert "lowest" not in said
+
+
+@pytest.mark.parametrize("part", ["sha256", "test_sha256"])
+def test_accuracies_on_other_images_are_not_compared(tmp_path: Path, part: str) -> None:
+    folders = [fabricate(tmp_path, name) for name in ("single", "hidden")]
+    texts = []
+    for digests in (("a", "a"), ("a", "b")):
+        for folder, digest in zip(folders, digests, strict=True):
+            run = json.loads((folder / "run.json").read_text())
+            run["data"] |= {"test_sha256": "c", part: digest}
+            write_json(folder / "run.json", run)
+        texts.append(" ".join(sentences.lab_discussion([read_exercise(folder) for folder in folders])))
+    assert "answer the same question on the same test images" in texts[0]
+    assert "same test images" not in texts[1]
+
+
 def test_what_a_budget_left_out_is_said(tmp_path: Path) -> None:
     folder = fabricate(tmp_path, "single", steps="search")
     assert sentences.left_out(read_exercise(folder)) == []

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import io
 import json
 import os
 import re
@@ -101,6 +102,100 @@ def test_a_raised_accuracy_is_named(results):
 
     forge(results, "retrain/metrics.json", change)
     assert "right are told" in wrong(results)["counts and intervals"]
+
+
+def changed_metrics(*keys, value):
+    """Sets one entry of ``metrics.json``."""
+
+    def change(data):
+        metrics = json.loads(data)
+        part = metrics
+        for key in keys[:-1]:
+            part = part[key]
+        part[keys[-1]] = value
+        return json.dumps(metrics).encode()
+
+    return "retrain/metrics.json", change
+
+
+def with_another_last_epoch(data):
+    *rows, last = data.decode().splitlines()
+    return "\n".join([*rows, last.replace("0.", "0.9", 1), ""]).encode()
+
+
+def with_other_labels(data):
+    with np.load(io.BytesIO(data)) as kept:
+        parts = dict(kept)
+    parts["label"] = 1 - parts["label"]
+    made = io.BytesIO()
+    np.savez(made, **parts)
+    return made.getvalue()
+
+
+FORGED = {
+    "a seed's accuracy": (*changed_metrics("tuned", "seeds", 0, "test_accuracy", value=0.9999), "is another accuracy"),
+    "a seed's loss": (*changed_metrics("tuned", "seeds", 0, "loss", value=1e-4), "seed 0: loss is not the history's"),
+    "the best epoch's": (
+        *changed_metrics("start", "seeds", 0, "best_val_accuracy", value=1.0),
+        "start, seed 0: best_val_accuracy is not the history's",
+    ),
+    "a median": (*changed_metrics("tuned", "val_loss", value=1e-4), "medians or ranges are not those of the seeds"),
+    "a range": (
+        *changed_metrics("start", "range", "loss", value=[0, 1]),
+        "medians or ranges are not those of the seeds",
+    ),
+    "the majority": (*changed_metrics("majority_accuracy", value=0.5), "the most frequent class is another"),
+    "the hyper-parameters": (
+        *changed_metrics("start", "hyperparameters", value={"batch_size": 64}),
+        "the hyper-parameters are not those",
+    ),
+    "a history": ("retrain/history.csv", with_another_last_epoch, "is not the history's"),
+    "the misread images": ("retrain/misread.npz", with_other_labels, "are not those of the predictions"),
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("what", FORGED)
+def test_what_does_not_follow_from_what_was_kept_is_named(results, what):
+    """Each was called reproduced, once its digest had been made to fit."""
+    name, change, said = FORGED[what]
+    forge(results, name, change)
+    assert said in wrong(results)["counts and intervals"]
+
+
+@pytest.mark.long
+def test_histories_that_changed_places_are_named(results):
+    tuned, start = (results / "small" / "retrain" / name for name in ("history.csv", "start_history.csv"))
+    both = {"retrain/history.csv": start.read_bytes(), "retrain/start_history.csv": tuned.read_bytes()}
+    for name, data in both.items():
+        forge(results, name, lambda _, data=data: data)
+    assert "tuned, seed 0: loss is not the history's" in wrong(results)["counts and intervals"]
+
+
+@pytest.mark.long
+def test_another_number_of_weights_is_named(results):
+    forge(results, *changed_metrics("tuned", "parameters", value=7))
+    assert "model.keras has 785 weights, 7 are told" in wrong(results)["networks on the test images"]
+
+
+@pytest.mark.long
+def test_networks_of_classes_of_the_exercise_s_own_are_not_called_wrong(tmp_path, small_data):
+    own = "class Own(keras.layers.Layer):\n    def call(self, x):\n        return x\n\n"
+    script = write_exercise(tmp_path, own + NEURON.replace("keras.layers.Flatten(),", "keras.layers.Flatten(), Own(),"))
+    run(script, "--max-epochs", 1, "--epochs", 1, "--seeds", 1, "--data", small_data)
+    (found,) = [one for one in verify(tmp_path / "results") if one.checked == "networks on the test images"]
+    assert (found.verdict, found.wrong) == ("not checked", "")
+    assert "made of classes or functions of the exercise's own" in found.differs
+
+
+def test_an_archive_with_an_impossible_time_is_refused_in_one_line(tmp_path):
+    path = tmp_path / "odd.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive_file:
+        member = tarfile.TarInfo("run.json")
+        member.pax_headers = {"mtime": "1e300"}
+        archive_file.addfile(member)
+    with pytest.raises(RequestError, match=r"odd\.tar cannot be read"):
+        verify(path)
 
 
 def test_after_one_changed_file_what_was_not_read_is_not_called_wrong(results):

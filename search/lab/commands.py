@@ -127,7 +127,7 @@ def finalists(session: Session, *, count: int, seeds: int) -> None:
             workers,
             path.parent,
             objective=session.exercise.objective,
-            maximise=session.exercise.direction == "max",
+            maximise=session.exercise.better == "max",
             epochs=epochs,
             seeds=seeds,
             seed=session.seed,
@@ -299,6 +299,8 @@ def sweep(
     earlier = _keep_earlier(session, step, settings, table)
     facts = {**settings, "settings": settings, "request": request, "earlier": earlier}
     facts |= planning.plan(session, seeds=seeds)
+    losses = [session.loss_function_of(one) for one in tried]
+    facts["one_loss"] = all(loss == losses[0] for loss in losses)
     trained = [*choosing, *tried * seeds]
     forecast = planning.forecast(session, trained, epochs, break_even)
     model = "starting model" if held_from == "start" else "best configuration"
@@ -317,7 +319,7 @@ def sweep(
             retuned=retuned,
             candidates=candidates,
             objective=session.exercise.objective,
-            maximise=session.exercise.direction == "max",
+            maximise=session.exercise.better == "max",
             epochs=epochs,
             seeds=seeds,
             seed=session.seed,

@@ -40,6 +40,11 @@ RATES = {
 ALIKE, USUAL = 0.1, 0.01
 SHORTEST = 0.05  # seconds; of a shorter training the error says little
 OF_EPOCHS = np.array([kind not in ("trainings", "compilings") for kind in RATES], float)
+RESERVED = {  # columns of the trials and of the final training: a metric of such a name would be taken for one
+    *("trial_id", "status", "bracket", "round", "promoted_from", "initial_epoch", "epochs", "message", "seconds"),
+    *("seed", "epoch", "of_epoch", "best_epoch", "best_val_loss", "best_val_accuracy", "loss_last_ten"),
+    *("test_loss", "test_accuracy", "test_correct", "best_test_loss", "best_test_accuracy"),
+}
 PROBES = 9
 STEPS = 20  # of a training that measures
 MOST_BUILT = 60  # models that are built to foresee a rung: building one takes some hundredths of a second
@@ -289,6 +294,11 @@ def _refuse_untrainable(session: Session, graph: Outcome) -> None:
         raise RequestError(
             f"{script}: the objective {objective} is not among the model's metrics ({', '.join(graph.history)}); "
             "name it in compile(metrics=[...])"
+        )
+    taken = sorted(RESERVED.intersection(graph.history))
+    if taken:
+        raise RequestError(
+            f"{script}: the model has a metric called {taken[0]}, as a column of the results is; give it another name"
         )
 
 

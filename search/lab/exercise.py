@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -111,7 +112,8 @@ class Exercise:
             takes.
         seeds: trainings of each model that is retrained, of each value of a sweep and of each step of an ablation, unless
             the command says otherwise by ``--seeds``.
-        objective: the metric that the search maximises (``val_accuracy``) or minimises (``val_loss``).
+        objective: the validation metric by which the search chooses, as in ``val_accuracy`` or ``val_loss``.
+        direction: ``"max"`` or ``"min"`` of the objective; None for what KerasTuner knows of Keras's metrics.
     """
 
     name: str
@@ -127,6 +129,7 @@ class Exercise:
     minutes: float | None = None
     seeds: int = 5
     objective: str = "val_accuracy"
+    direction: str | None = None
     trial_seconds: float = 3600.0
 
     def check(self) -> None:
@@ -166,7 +169,12 @@ class Exercise:
             ("trial_seconds", _is_above_0(limit), "a number of seconds above 0"),
             ("minutes", self.minutes is None or _is_above_0(self.minutes), "a number of minutes above 0, or None"),
             ("seeds", isinstance(self.seeds, int) and self.seeds >= 1, "a whole number from 1"),
-            ("objective", isinstance(self.objective, str), "the name of a metric, as in 'val_accuracy'"),
+            (
+                "objective",
+                isinstance(self.objective, str) and self.objective.startswith("val_"),
+                "the name of a metric on the validation images, as in 'val_accuracy'",
+            ),
+            ("direction", self.direction in ("max", "min", None), "'max', 'min' or None"),
         ):
             if not good:
                 raise RequestError(f"the Exercise's {name} is {getattr(self, name)!r}; expected {expected}")
@@ -177,10 +185,21 @@ class Exercise:
         hypermodel.is_an_exercises = True
         return hypermodel
 
-    @property
-    def direction(self) -> str:
-        """``"max"`` or ``"min"``."""
-        return "min" if self.objective.endswith("loss") else "max"
+    @functools.cached_property
+    def better(self) -> str:
+        """``"max"`` or ``"min"``: which objective is better.
+
+        Raises:
+            RequestError: the exercise does not say, and KerasTuner does not know.
+        """
+        from keras_tuner.engine.metrics_tracking import infer_metric_direction
+
+        direction: str | None = self.direction or infer_metric_direction(self.objective)
+        if direction is None:
+            raise RequestError(
+                f'whether {self.objective} is better large or small is not known; add direction="max" or "min" to the Exercise'
+            )
+        return direction
 
 
 def _is_above_0(number: Any) -> bool:

@@ -76,11 +76,11 @@ def print_metrics(session: Session, metrics: dict[str, Any]) -> None:
             title, f"{model['loss']:.4g}", figures.percent(model["test_accuracy"]), figures.interval(low, high)
         )
     session.console.print(table)
-    gain = metrics["difference"]
-    session.say(
-        f"Tuned minus starting model, mean test accuracy: {100 * gain['value']:+.2f} points, 95 % interval "
-        f"{100 * gain['low']:+.2f} to {100 * gain['high']:+.2f} over {'seeds and images' if several else 'images'}."
-    )
+    gain, over_what = metrics["difference"], "seeds and images" if several else "images"
+    interval = f"95 % interval {100 * gain['low']:+.2f} to {100 * gain['high']:+.2f} over {over_what}"
+    if not any(gain[end] for end in ("value", "low", "high")):
+        interval = "of which there is no interval: the two answer alike"
+    session.say(f"Tuned minus starting model, mean test accuracy: {100 * gain['value']:+.2f} points, {interval}.")
     if any(run.get("of_epoch", run.get("epochs")) != run.get("epochs") for run in runs):
         session.say("Note: fit left networks that are not those of their last epoch; all figures are of what it left.")
     session.say(

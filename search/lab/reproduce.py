@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -110,7 +111,7 @@ def _trained_again(folder: Path, script: Path, step: Mapping[str, Any], images: 
 
 
 def _script(folder: Path, step: Mapping[str, Any]) -> Path:
-    name = next((word for word in str(step.get("command", "")).split() if word.endswith(".py")), "")
+    name = next((word for word in shlex.split(str(step.get("command", ""))) if word.endswith(".py")), "")
     places = [parent / Path(name).name for parent in (Path.cwd(), *folder.resolve().parents)]
     found = next((place for place in places if name and place.is_file()), None)
     if found is None:

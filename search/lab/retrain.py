@@ -19,7 +19,7 @@ from search.lab import data
 from search.lab.exercise import Exercise
 from search.report import estimators
 from search.results import METRICS
-from search.training import checkpoint
+from search.training import _tensorflow, checkpoint
 from search.training.best import restore_best
 from search.training.fit import evaluate
 from search.workers.base import Workers, run_all
@@ -28,7 +28,8 @@ from search.workers.trial import Job, Outcome, build
 RETRAINING = 1  # sets the seeds of retraining apart from those of trials, (seed, trial)
 MISREAD_SHOWN = 48
 AT_A_TIME = 1000  # images through a network
-SAME_LOSS = 1e-3  # of a validation loss: a network that differs less from an epoch's is that epoch's, to rounding
+SAME = 1e-5  # of a validation metric: two that differ less are one, to rounding
+NEAR = 1e-3  # of the same: a network further from every epoch is of none
 
 
 def retrain(
@@ -72,7 +73,7 @@ def retrain(
             epochs=epochs,
             milestones=(epochs,),
             xla_break_even=xla_break_even,
-            keep_best=(exercise.objective, exercise.direction),
+            keep_best=(exercise.objective, exercise.better),
             state=folder / "states" / f"{name}-{k}.npz",
         )
         for k in range(seeds)
@@ -155,7 +156,7 @@ class _Tests:
         exercise = self._exercise
         _, model = build(exercise.hypermodel(), job.hyperparameters, job.seed)
         checkpoint.restore(checkpoint.read(_kept(job), job.identity(exercise.name, self._source.sha256)), model)
-        self._loss_function = _loss_function(model)
+        self._loss_function = loss_function(model)
         outputs, loss, correct = self._answers(model)
         trained = max(map(len, outcome.history.values())) if job.state.exists() else job.epochs
         ended, of_epoch = self._ended(model, outcome.history)
@@ -164,7 +165,7 @@ class _Tests:
             "epochs": trained,
             "of_epoch": trained if of_epoch == len(outcome.history.get("val_loss", ())) else of_epoch,
             "loss_last_ten": float(np.median(outcome.history.get("loss", [ended["loss"]])[-10:])),
-            **_best_epoch(outcome.history, exercise.objective, exercise.direction),
+            **_best_epoch(outcome.history, exercise.objective, exercise.better),
             "test_loss": loss,
             "test_accuracy": correct / len(self.labels),
             "test_correct": correct,
@@ -187,17 +188,15 @@ class _Tests:
         """
         last = {metric: series[-1] for metric, series in history.items()}
         now = {f"val_{name}": value for name, value in evaluate(model, self._validation.x, self._validation.y).items()}
-        losses = np.asarray(history.get("val_loss", ()))
-        alike = np.flatnonzero(np.isclose(losses, now["val_loss"], rtol=SAME_LOSS, atol=0, equal_nan=True))
-        of_epoch = int(alike[-1]) + 1 if len(alike) else None
-        if of_epoch == len(losses) and "loss" in last:
+        of_epoch = _epoch_of(now, history)
+        if of_epoch == len(history.get("val_loss", ())) and "loss" in last:
             return last, of_epoch
         examples = data.training_examples(self._source, data.TASKS[self._exercise.task])
         return {**last, **evaluate(model, examples.x, examples.y), **now}, of_epoch
 
     def _answers(self, model: keras.Model) -> tuple[NDArray[np.floating[Any]], float, int]:
         """The outputs, the loss and the number of right answers."""
-        outputs = _outputs(model, self.examples.x)
+        outputs = _outputs(model, self.examples.x, self._loss_function)
         loss: float = evaluate(model, self.examples.x, self.examples.y)["loss"]
         return outputs, loss, int((_classes(outputs) == self.labels).sum())
 
@@ -207,6 +206,20 @@ def _kept(job: Job) -> Path:
     return job.left if job.left.exists() else job.state
 
 
+def _epoch_of(now: Mapping[str, float], history: Mapping[str, Sequence[float]]) -> int | None:
+    """The epoch, from 1, after which a network's validation metrics were ``now``: the nearest, of equals the last; or None."""
+    names = [name for name in now if name in history]
+    if not names:
+        return None
+    with np.errstate(invalid="ignore", divide="ignore"):
+        far = [np.abs(np.asarray(history[name]) - now[name]) / max(abs(now[name]), SAME) for name in names]
+    both_nan = [np.isnan(np.asarray(history[name])) & np.isnan(now[name]) for name in names]
+    distance = np.max([np.where(nan, 0.0, one) for one, nan in zip(far, both_nan, strict=True)], axis=0)
+    distance = np.where(np.isnan(distance), np.inf, distance)
+    nearest = distance.min()
+    return int(np.flatnonzero(distance <= max(nearest, SAME))[-1]) + 1 if nearest <= NEAR else None
+
+
 def _best_epoch(history: Mapping[str, Sequence[float]], objective: str, direction: str) -> dict[str, float]:
     """The epoch, from 1, with the best objective, by which the search scores a trial, and its validation figures."""
     best = int((np.nanargmax if direction == "max" else np.nanargmin)(history[objective]))
@@ -214,14 +227,23 @@ def _best_epoch(history: Mapping[str, Sequence[float]], objective: str, directio
     return {"best_epoch": best + 1, **figures}
 
 
-def _loss_function(model: keras.Model) -> dict[str, Any]:
-    """What the model's loss is called, and its settings: losses of which these differ do not compare."""
+def loss_function(model: keras.Model) -> dict[str, Any]:
+    """What the model's loss is called, its settings and the penalties added to it: losses of which these differ do not compare."""
     loss = model.loss
-    if not isinstance(loss, keras.losses.Loss):
-        return {"loss": getattr(loss, "__name__", str(loss))}
-    plain = {name: value for name, value in loss.get_config().items() if isinstance(value, (bool, int, float, str))}
-    plain.pop("name", None)
-    return {"loss": type(loss).__name__, **plain}
+    described: dict[str, Any] = {"loss": getattr(loss, "__name__", str(loss))}
+    if isinstance(loss, keras.losses.Loss):
+        plain = {name: value for name, value in loss.get_config().items() if isinstance(value, (bool, int, float, str))}
+        plain.pop("name", None)
+        described = {"loss": type(loss).__name__, **plain}
+    penalties = [getattr(weight, "regularizer", None) for weight in model.weights]
+    penalties += [getattr(layer, "activity_regularizer", None) for layer in _tensorflow.layers(model)]
+    told = sorted({_penalty(one) for one in penalties if one is not None})
+    return {**described, **({"penalties": ", ".join(told)} if told else {})}
+
+
+def _penalty(regularizer: Any) -> str:
+    settings = regularizer.get_config().values() if hasattr(regularizer, "get_config") else ()
+    return " ".join([type(regularizer).__name__, *(f"{value:g}" for value in settings if isinstance(value, float))])
 
 
 def _over_seeds(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -244,16 +266,16 @@ def _median_seed(losses: Sequence[float]) -> int:
     return ascending[(len(losses) - 1) // 2]
 
 
-def _outputs(model: keras.Model, x: NDArray[Any]) -> NDArray[Any]:
+def _outputs(model: keras.Model, x: NDArray[Any], loss_function: Mapping[str, Any]) -> NDArray[Any]:
     """As ``model.predict``, whose input pipeline waits by the wall clock, and for ever when that is set back.
 
-    Where the loss takes logits they are made probabilities.
+    Where the loss takes logits, by what :func:`loss_function` says of it, they are made probabilities.
     """
     batch = AT_A_TIME
     found: NDArray[Any] = np.concatenate(
         [model(x[i : i + batch], training=False).numpy() for i in range(0, len(x), batch)]
     )
-    if not _loss_function(model).get("from_logits", False):
+    if not loss_function.get("from_logits", False):
         return found
     if found.shape[-1] == 1:
         found = 0.5 * (1 + np.tanh(found / 2))

@@ -94,7 +94,7 @@ class Run:
 
     def _oracle_of(self, settings: Mapping[str, Any]) -> Any:
         exercise = self._session.exercise
-        objective = keras_tuner.Objective(exercise.objective, exercise.direction)
+        objective = keras_tuner.Objective(exercise.objective, exercise.better)
         oracle = oracle_of(exercise.name, objective, self._space, settings)
         oracle.build = self._session.declaring
         return oracle

@@ -217,6 +217,13 @@ class Session:
                     self._asked[key] = asked(model, images, values.get("batch_size", 32))
         return self._asked[key]
 
+    def loss_function_of(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """See :func:`search.lab.retrain.loss_function`; empty where the model cannot be built."""
+        from search.lab.retrain import loss_function
+
+        model = self._built(values)
+        return {} if model is None else loss_function(model)
+
     def _built(self, values: Mapping[str, Any]) -> Any:
         """The exercise's model with these values; None where it cannot be built: its training will say so."""
         hypermodel = self._foreseeing
@@ -321,7 +328,7 @@ class Session:
             "task": self.exercise.task,
             "classes": list(self._classes) or run["exercise"]["classes"],
             "objective": self.exercise.objective,
-            "direction": self.exercise.direction,
+            "direction": self.exercise.better,
             "start": dict(start),
             "sweeps": list(self.exercise.sweeps),
         }

@@ -18,6 +18,8 @@ def finding(sweep: Sweep) -> str:
     out = f" Not compared, since trainings with them diverged or failed: {figures.listed(lost)}." if lost else ""
     if not compared.order:
         name = figures.words(sweep.name)
+        if not np.isfinite(np.concatenate(sweep.measures["val_accuracy"])).any() and _has_losses(sweep):
+            return f"Sweep over {name}: its models have no accuracy among their metrics, by which values are compared."
         return f"Sweep over {name}: no value ended with a finite validation accuracy in every seed.{out}"
     alike = evidence.best_alike(sweep, compared.order)
     top = _largest(sweep, compared, alike)
@@ -29,6 +31,10 @@ def finding(sweep: Sweep) -> str:
     ties = f" As good as these seeds can tell, and cheaper: {figures.listed(cheap)}." if cheap else ""
     edge = _edge(sweep, compared.order[0]) if len(alike) == 1 else ""
     return f"{top}{edge}{_told_apart(sweep, compared, alike)}{ties}{out}"
+
+
+def _has_losses(sweep: Sweep) -> bool:
+    return bool(np.isfinite(np.concatenate(sweep.measures["loss"])).all())
 
 
 def _largest(sweep: Sweep, compared: estimators.BlockComparison, alike: Sequence[int]) -> str:
@@ -99,6 +105,8 @@ def side_by_side(exercise: Results, sweep: Sweep) -> str:
     found, best = exercise.best.hyperparameters[sweep.name], sweep.values[compared.order[0]]
     ours, theirs = figures.value(best), figures.value(found)
     lead = f"Which {figures.words(sweep.name)}?"
+    if 1 < len(compared.order) == len(evidence.best_alike(sweep, compared.order)):
+        return f"{lead} The sweep has the same accuracy at every value; the search's best configuration has {theirs}."
     level = [sweep.values[i] for i in compared.order if i not in compared.worse]
     others = [figures.value(value) for value in level[1:]]
     alone = "" if compared.freedom else ", with one seed a value,"
@@ -188,7 +196,7 @@ def _lowest_loss(sweep: Sweep, compared: estimators.BlockComparison) -> list[str
     kept = [i for i in compared.order if math.isfinite(losses[i])]
     if len(kept) < 2:
         return []
-    if sweep.name in evidence.OF_THE_LOSS:
+    if sweep.name in evidence.OF_THE_LOSS or not sweep.one_loss:
         return ["The loss is another function at each value: the losses do not compare."]
     low = min(kept, key=lambda i: losses[i])
     return [f"The final training loss is lowest at {_values(sweep)[low]} ({figures.loss(losses[low])})."]
