@@ -116,8 +116,14 @@ def finalists(session: Session, *, count: int, seeds: int) -> None:
     facts = {**settings, "settings": settings, "request": request, "earlier": earlier, **planning.plan(session, **plan)}
     trained = [candidate.hyperparameters for candidate in candidates] * seeds
     forecast = planning.forecast(session, trained, epochs, xla_break_even)
+    others = len(candidates) - 1
+    who = (
+        f"the best {figures.plural(others, 'configuration')} and the starting model"
+        if others
+        else "the starting model alone"
+    )
     session.say(
-        f"Finalists: the best {figures.plural(len(candidates) - 1, 'configuration')} and the starting model, {figures.plural(epochs, 'epoch')}, "
+        f"Finalists: {who}, {figures.plural(epochs, 'epoch')}, "
         f"{seeds} fresh {'seeds' if seeds > 1 else 'seed'} each; {forecast.about()}."
     )
     with _training(session, "finalists", start, facts, forecast, path) as watch:
