@@ -129,6 +129,7 @@ class Ablated:
         parameters: trainable weights, 0 where no training knew them.
         scores: the objective after the last epoch, one a seed (s,), the same seeds for all.
         message: why the first training that failed did.
+        loss_function: what the loss is called, and its settings; empty where it is not recorded.
     """
 
     step: list[str]
@@ -136,6 +137,7 @@ class Ablated:
     parameters: int
     scores: Floats
     message: str
+    loss_function: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -643,6 +645,7 @@ def _ablation(exercise: Results) -> Ablation | None:
         return None
     with reading(path, "the figures of each step", f"run '{exercise.command('ablation')}' again"):
         content = _sealed(path)
+        losses = exercise.steps["ablation"].get("loss_functions") or [{}] * len(content["path"])
         rows = [
             Ablated(
                 step=[str(name) for name in row["step"]],
@@ -650,8 +653,9 @@ def _ablation(exercise: Results) -> Ablation | None:
                 parameters=int(row["parameters"]),
                 scores=np.array([_figure(score) for score in row["scores"]]),
                 message=str(row["message"]),
+                loss_function=dict(loss),
             )
-            for row in content["path"]
+            for row, loss in zip(content["path"], losses, strict=True)
         ]
         if len(rows) < 2 or {len(row.scores) for row in rows} != {int(content["seeds"])} or not content["seeds"]:
             raise ValueError(f"{[len(row.scores) for row in rows]} scores on the path, of {content['seeds']} seeds")

@@ -25,7 +25,7 @@ from search.errors import WorkError
 from search.lab import ablation, finalists, retrain, sweep, verify
 from search.lab.archive import FROM_AN_EXERCISE
 from search.oracles import space as spaces
-from search.report import console, estimators, page, plots, sentences
+from search.report import console, estimators, evidence, page, plots, sentences
 from search.results import Ablated, Ablation
 from search.workers.in_process import InProcess
 from search.workers.trial import Outcome, Problem
@@ -344,6 +344,15 @@ def test_a_step_that_changes_what_the_loss_is_is_not_compared_by_its_loss():
     assert "The step label smoothing 0 to 0.05 changes what the loss is: it is not compared." in said
     said = sentences.ablation(Ablation("val_accuracy", 10, path), True)
     assert "Of 2 steps, 2 are told apart" in said
+
+
+def test_a_step_that_adds_a_penalty_changes_the_loss_too():
+    losses = ({}, {"penalties": "L2 0.1"}, {"penalties": "L2 0.1"})
+    values = ({"l2": 0.0, "rate": 0.1}, {"l2": 0.1, "rate": 0.1}, {"l2": 0.1, "rate": 0.2})
+    steps, scores = ([], ["l2"], ["rate"]), np.array([0.5, 0.51])
+    path = [Ablated(step, one, 10, scores, "", loss) for step, one, loss in zip(steps, values, losses, strict=True)]
+    assert evidence.other_losses(Ablation("val_loss", 10, path)) == [1]
+    assert evidence.other_losses(Ablation("val_accuracy", 10, path)) == []
 
 
 def test_noise_and_a_single_seed_are_no_difference():

@@ -374,6 +374,7 @@ def ablation(session: Session, *, epochs: int, seeds: int) -> None:
     earlier = _keep_earlier(session, "ablation", settings, path.parent)
     facts = {**settings, "settings": settings, "request": request, "earlier": earlier}
     facts |= planning.plan(session, seeds=seeds)
+    facts["loss_functions"] = [session.loss_function_of(values) for values in configurations]
     forecast = planning.forecast(session, configurations * seeds, epochs, xla_break_even)
     printing.print_steps(session, steps, epochs, seeds, forecast.about())
     with _training(session, "ablation", start, facts, forecast, path) as watch:

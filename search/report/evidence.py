@@ -224,7 +224,8 @@ def effects(found: Ablation) -> list[Interval | None]:
 def other_losses(found: Ablation) -> list[int]:
     """The steps, from 1, that change the function of which the objective is a value; none where it is no loss."""
     steps = range(1, len(found.path)) if "loss" in found.objective else []
-    return [i for i in steps if not found.changes(i).keys().isdisjoint(OF_THE_LOSS)]
+    by_name = {i for i in steps if not found.changes(i).keys().isdisjoint(OF_THE_LOSS)}
+    return sorted(by_name.union(i for i in steps if found.path[i].loss_function != found.path[i - 1].loss_function))
 
 
 def cheaper_ties(sweep: Sweep, comparison: BlockComparison) -> dict[int, list[str]]:
