@@ -91,11 +91,18 @@ def test_fewer_brackets_are_those_that_try_the_most_configurations(tmp_path, sma
     assert verdicts["proposals, promotions and best"] == "reproduced"
 
 
+def test_a_larger_budget_that_is_named_is_enough():
+    kept = budget.Budget(10.0)
+    for step in budget.SHARES:
+        named = budget.Budget(kept.enough(step, 30.0))
+        assert 30.0 <= named.left(step) + 0.5 < 32.0
+
+
 def test_a_budget_for_which_every_search_is_too_large_is_refused(tmp_path, small_data):
     script = exercise(tmp_path, fits=1)
     out = run(script, "search", "--budget", "10m", "--data", small_data, status=2)
-    assert "--budget leaves the search" in out
-    assert "give more" in out
+    assert "--budget 10 min 00 s leaves the search " in out
+    assert " here: give " in out
     assert recorded(script) is None
 
 

@@ -8,7 +8,7 @@ from scipy import stats
 from sklearn import metrics
 
 from benchmarks import regret
-from search.report import estimators
+from search.report import estimators, evidence
 
 
 def test_the_bootstrap_of_one_network_is_the_binomial_of_its_images():
@@ -75,6 +75,76 @@ def test_without_an_error_the_interval_is_wilsons():
     intervals, _ = estimators.accuracy_intervals({"tuned": np.ones((3, 50), bool)})
     assert intervals["tuned"].low == pytest.approx(1 / (1 + 1.959964**2 / 50), abs=1e-6)
     assert intervals["tuned"].high == 1
+
+
+def test_a_worse_model_has_no_better_interval():
+    """From one misread image of a thousand the lower end was above that of none."""
+    ends = []
+    for wrong in range(15):
+        right = np.arange(1000)[None] >= wrong
+        interval = estimators.accuracy_intervals({"tuned": right})[0]["tuned"]
+        ends.append((interval.low, interval.high))
+        wilson = stats.binomtest(1000 - wrong, 1000).proportion_ci(0.95, method="wilson")
+        assert wrong >= 10 or (interval.low <= wilson.low and interval.high >= wilson.high)
+    lows, highs = np.array(ends).T
+    assert (np.diff(lows) <= 1e-3).all()
+    assert (np.diff(lows)[:9] < 0).all()
+    assert (np.diff(highs) <= 1e-12).all()
+
+
+@pytest.mark.parametrize("errors", [0.5, 1.5, 3.1, 6.0])
+def test_an_interval_of_few_errors_holds_the_truth(errors):
+    """It held it in 86 of 100 cases with three errors expected."""
+    n, held = 1000, 0.0
+    for wrong in range(40):
+        interval = estimators.accuracy_intervals({"tuned": np.arange(n)[None] >= wrong})[0]["tuned"]
+        if interval.low <= 1 - errors / n <= interval.high:
+            held += stats.binom.pmf(wrong, n, errors / n)
+    assert held > 0.93
+
+
+@pytest.mark.parametrize("seeds", [2, 7, 8, 11])
+def test_networks_that_misread_the_same_images_differ_by_nothing(seeds):
+    """From seven seeds on the sums' rounding was taken for a difference."""
+    right = np.random.default_rng(0).random((1, 500)) < 0.97
+    rows = np.repeat(right, seeds, axis=0)
+    _, difference = estimators.accuracy_intervals({"start": rows, "tuned": rows[:1]})
+    assert (difference.value, difference.low, difference.high) == (0.0, 0.0, 0.0)
+    _, difference = estimators.accuracy_intervals({"start": np.zeros((2, 50), bool), "tuned": np.ones((2, 50), bool)})
+    assert difference.low == difference.high == 1.0
+
+
+@pytest.mark.parametrize("size", [0.01, 0.03])
+@pytest.mark.parametrize("epochs", [20, 30, 50, 100, 300])
+def test_noise_is_no_overfitting_and_no_progress(epochs, size):
+    """Of a level loss a third was said to overfit after 20 epochs: the lowest window lies low by chance."""
+    random, verdicts = np.random.default_rng(0), []
+    training = np.exp(-np.linspace(0, 5, epochs))
+    for _ in range(400):
+        validation = 0.3 * (1 + size * random.normal(size=epochs))
+        verdicts.append(evidence._fit(training, validation, np.full(epochs, 0.9)).verdict)
+    assert verdicts.count("overfits") <= 400 * 0.03
+    assert verdicts.count("improves") <= 400 * 0.045
+
+
+@pytest.mark.parametrize("epochs", [20, 30, 50, 100])
+def test_a_loss_that_rises_in_noise_overfits(epochs):
+    random, at = np.random.default_rng(0), np.linspace(0, 1, epochs)
+    verdicts = [
+        evidence._fit(
+            np.exp(-5 * at), 0.3 * (1 + (at - 0.3) ** 2) * (1 + 0.02 * random.normal(size=epochs)), np.full(epochs, 0.9)
+        ).verdict
+        for _ in range(100)
+    ]
+    assert verdicts.count("overfits") > 95
+
+
+@pytest.mark.parametrize("deviation", [0.1, 2.0])
+def test_noise_about_a_smooth_series_is_found(deviation):
+    random = np.random.default_rng(0)
+    series = np.linspace(0, 50, 20_000) + deviation * random.normal(size=20_000)
+    assert estimators.noise(series) == pytest.approx(deviation, rel=0.03)
+    assert estimators.noise(np.array([1.0, 2.0])) == 0.0
 
 
 def test_models_with_other_images_are_refused():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import search
+from search import errors
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(40, 3)).astype("float32")
@@ -169,3 +170,12 @@ def test_it_ends_as_in_kerastuner(case, tmp_path, capsys):
     printed = "".join(capsys.readouterr())
     assert ours is theirs or (theirs and ours and issubclass(ours, theirs)), f"{ours}: {our_text}\n{theirs}: {text}"
     assert says in our_text + printed
+
+
+def test_of_arrays_of_other_lengths_all_lengths_are_told():
+    with pytest.raises(ValueError, match="ambiguous") as raised:
+        build(keras_tuner.HyperParameters()).fit(np.zeros((6, 8), np.float32), np.zeros((5, 1), np.float32))
+    said = errors.first_line(raised.value)
+    assert "'x' sizes: 6" in said
+    assert "'y' sizes: 5" in said
+    assert errors.first_line(ValueError("one\ntwo")) == "one"

@@ -26,6 +26,12 @@ class Budget:
         """Seconds that a step may take if every one before it takes its own share whole."""
         return self.seconds * SHARES[step] / sum(SHARES[name] for name in self._steps)
 
+    def enough(self, step: str, seconds: float) -> float:
+        """The whole that would have left a step so many seconds by now."""
+        until = self._steps[: self._steps.index(step) + 1]
+        share = sum(SHARES[name] for name in until) / sum(SHARES[name] for name in self._steps)
+        return (time.monotonic() - self._began + seconds) / share
+
     def left(self, step: str) -> float:
         """Seconds until a step is to have ended."""
         until = self._steps[: self._steps.index(step) + 1]

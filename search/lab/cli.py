@@ -287,7 +287,11 @@ def exercise_command(exercise: Exercise, script: Path) -> click.Group:
 def lab_command() -> click.Group:
     """``python -m search``: what concerns all exercises."""
 
-    @click.group("python -m search", help="The lab report over all exercises, and the hand-in.", no_args_is_help=True)
+    @click.group(
+        "python -m search",
+        help="Over all exercises: report, hand-in, verification, and the summary of any project.",
+        no_args_is_help=True,
+    )
     def group() -> None: ...
 
     where = click.option("--results", default="results", callback=options.folder, help="The results folder.")

@@ -40,10 +40,15 @@ class Rest:
     seeds: int
 
     def trainings(
-        self, exercise: Exercise, space: Any, best: Mapping[str, Any], max_epochs: int
+        self,
+        exercise: Exercise,
+        space: Any,
+        best: Mapping[str, Any],
+        max_epochs: int,
+        weights: Callable[[Mapping[str, Any]], int],
     ) -> list[tuple[Mapping[str, Any], int]]:
         """The values and epochs of each, as far as they are known: those of the best configuration are a guess."""
-        from search.lab import sweep
+        from search.lab import ablation, sweep
 
         start = exercise.start
         finals = [best] * self.finalists * self.finalist_seeds + [start] * self.finalist_seeds
@@ -53,9 +58,11 @@ class Rest:
             candidates = [] if retuned is None else sweep.values_of(space, retuned, self.most_values)
             values = sweep.values_of(space, name, self.most_values)
             swept += [{**start, name: value} for value in values] * (len(candidates) + self.seeds)
+        steps = ablation.steps_between(space, start, best, exercise.retuned, weights)
+        path = ablation.along(space, start, best, steps) * self.seeds if steps else []
         return [
             *((values, max_epochs) for values in finals),
-            *((values, self.sweep_epochs) for values in swept),
+            *((values, self.sweep_epochs) for values in (*swept, *path)),
             *((values, self.epochs) for values in (best, start) for _ in range(self.seeds)),
         ]
 

@@ -142,13 +142,15 @@ class Run:
         if session.rest is not None:
             epochs = self._settings["max_epochs"]
             best = max(self._settings["first"], key=lambda values: self._forecast.of_trainings([(values, epochs)]))
-            trainings = session.rest.trainings(session.exercise, self._space, best, epochs)
+            trainings = session.rest.trainings(session.exercise, self._space, best, epochs, session.weights)
             printing.print_whole(session, seconds, self._forecast.of_trainings(trainings))
 
     def _refuse(self, least: float, left: float) -> NoReturn:
+        budget = self._session.budget
+        assert budget is not None
         raise RequestError(
-            f"--budget leaves the search {figures.duration(max(0.0, left), ' ')}; the smallest takes about "
-            f"{figures.duration(least, ' ')} here; give more"
+            f"--budget {figures.duration(budget.seconds, ' ')} leaves the search {figures.duration(max(0.0, left), ' ')}; the smallest "
+            f"takes about {figures.duration(least, ' ')} here: give {figures.duration(budget.enough('search', least), ' ')} or more"
         )
 
     def _described(self, seconds: float, measured: cost.Measured) -> dict[str, Any]:

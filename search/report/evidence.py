@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -15,6 +16,9 @@ from search.results import Ablation, Final, Method, Results, Search, Setting, Sw
 
 NEAR = 0.01  # of a loss: closer to its minimum than this it is at its minimum
 RISEN = 0.02  # of a loss: a smaller rise is no overfitting
+NOISY = 20  # epochs: of fewer a loss's noise is hardly known
+BY_CHANCE = 6.0  # deviations of an epoch over the root of a window: so far the lowest window lies below the last
+APART = 3.5  # the same: so far two windows lie apart
 SURE = 0.999
 CLOSE = 0.005  # of an accuracy: a value further below the best is not as good as it
 OF_THE_LOSS = ("loss", "label_smoothing")  # hyper-parameters of these names change what the loss is
@@ -135,13 +139,19 @@ def _fit(training: Floats, validation: Floats, accuracy: Floats) -> Fit:
     trained, losses, right = (estimators.rolling_median(curve, w) for curve in (training, validation, accuracy))
     lowest = int(losses.argmin())
     end, before, minimum = float(losses[-1]), float(losses[max(0, len(losses) - 1 - w)]), float(losses[lowest])
-    # How an epoch wavers about the median of its window; medians of ten epochs waver less than half as much.
+    # How an epoch wavers: about its neighbours, or, where it swings, about the median of its window, which holds it too.
     middles = validation[(w - 1) // 2 : (w - 1) // 2 + len(losses)]
-    wavering = 1.4826 * float(np.median(np.abs(middles - losses)[-5 * w :]))
+    about_median = float(np.median(np.abs(middles - losses)[-5 * w :])) / estimators.MEDIAN_OF_NORMAL
+    wavering = max(estimators.noise(validation[-max(5 * w, NOISY) :]), about_median)
     verdict: Verdict = "unclear"
-    if end - minimum > max(RISEN * minimum, 2 * wavering):
+    if end - minimum > max(RISEN * minimum, BY_CHANCE * wavering / math.sqrt(w)):
         verdict = "overfits" if trained[-1] < trained[lowest] else "rises"
-    elif end < (1 - NEAR) * before and end <= (1 + NEAR) * minimum and before - end > wavering and epochs >= 2 * w > 1:
+    elif (
+        end < (1 - NEAR) * before
+        and end <= (1 + NEAR) * minimum
+        and before - end > APART * wavering / math.sqrt(w)
+        and epochs >= 2 * w > 1
+    ):
         verdict = "improves"
     elif _is_level(validation, losses, w, wavering):
         verdict = "level"

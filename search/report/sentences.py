@@ -218,7 +218,7 @@ def _no_difference(final: Final, difference: Interval) -> str:
     start, tuned = final.methods["start"], final.methods["tuned"]
     if np.array_equal(start.outputs, tuned.outputs):
         return "The two models are the same: they give every test image the same output."
-    if difference.low != difference.high:
+    if any(vars(difference).values()):
         return ""
     wrong = not all(right.all() for right in final.right().values())
     return "The two models misread the same test images." if wrong else "Neither model misreads a test image."
@@ -249,9 +249,10 @@ def comparison(final: Final) -> str:
         if seeds > 1
         else "With one seed a model, the interval resamples images alone: how much the seed changes is not known"
     )
+    about = "networks so configured" if seeds > 1 else "these two networks"
     return (
-        f"The {mean}test accuracy is {means}, a difference of {_change(difference)}, {reading}. {source}; it is about "
-        "networks so configured, on images like these."
+        f"The {mean}test accuracy is {means}, a difference of {_change(difference)}, {reading}. {source}; it is about {about}, "
+        "on images like these."
     )
 
 
