@@ -22,7 +22,7 @@ import search_multiclass
 import search_single
 from search import HyperModel, files, results
 from search.errors import WorkError
-from search.lab import ablation, finalists, retrain, sweep, verify
+from search.lab import ablation, finalists, planning, retrain, sweep, verify
 from search.lab.archive import FROM_AN_EXERCISE
 from search.oracles import space as spaces
 from search.report import console, estimators, evidence, page, plots, sentences
@@ -61,6 +61,17 @@ def valid(space, values):
     hp.values = dict(values)
     active = {one.name for one in space.space if hp.is_active(one)}
     return set(values) == active and not spaces.misfit(space, values)
+
+
+def test_the_time_that_is_told_for_the_whole_has_the_ablation_in_it(known):
+    exercise, space = search_hidden.EXERCISE, known["hidden"]
+    best = drawn(space, 1)
+    rest = planning.Rest(finalists=0, finalist_seeds=0, sweep_epochs=7, most_values=1, epochs=100, seeds=2)
+    told = rest.trainings(exercise, space, best, 9, weights)
+    steps = ablation.steps_between(space, exercise.start, best, exercise.retuned, weights)
+    path = ablation.along(space, exercise.start, best, steps)
+    assert len(path) > 2
+    assert all(told.count((values, 7)) >= 2 for values in path)
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)

@@ -163,7 +163,8 @@ def _take_winner(session: Session) -> None:
             "chosen_by": "finalists",
         },
     )
-    console.print_finalists(results.read_search(session.folder), session.console)
+    if session.rest is None:  # else the summary, which has them, comes next
+        console.print_finalists(results.read_search(session.folder), session.console)
     _sum_up_again(session)
 
 
