@@ -66,7 +66,7 @@ def valid(space, values):
 def test_the_time_that_is_told_for_the_whole_has_the_ablation_in_it(known):
     exercise, space = search_hidden.EXERCISE, known["hidden"]
     best = drawn(space, 1)
-    rest = planning.Rest(finalists=0, finalist_seeds=0, sweep_epochs=7, most_values=1, epochs=100, seeds=2)
+    rest = planning.Rest(finalists=0, finalist_seeds=0, sweep_epochs=7, most_values=3, epochs=100, seeds=2)
     told = rest.trainings(exercise, space, best, 9, weights)
     steps = ablation.steps_between(space, exercise.start, best, exercise.retuned, weights)
     path = ablation.along(space, exercise.start, best, steps)
