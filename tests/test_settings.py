@@ -1,5 +1,6 @@
 """What a script has set for its process holds where its trials run, and its modules are there as they are here."""
 
+import functools
 import importlib.util
 import os
 import subprocess
@@ -8,7 +9,9 @@ import textwrap
 import warnings
 
 import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from search.workers import modules, settings
 from search.workers.base import cores
@@ -28,7 +31,8 @@ def build(hp):
     seen = [keras.config.floatx(), keras.config.epsilon(), keras.config.image_data_format(), model.dtype,
             tf.config.optimizer.get_jit(), shape.SETTINGS["units"], warnings.filters[0][0],
             "mine>Own" in keras.saving.get_custom_objects()]
-    print("SEEN", seen, flush=True)
+    sys.stdout.write("SEEN " + str(seen) + chr(10))  # in one piece: two workers print at once
+    sys.stdout.flush()
     return model
 
 x = np.arange(80.0).reshape(20, 4).astype("float32") / 80
@@ -93,7 +97,9 @@ def build(hp):
     options.width = hp.Int("width", 4, 5)
     import config as again
     model = again.network()
-    print("SEEN", model.count_params() - options.width, round(float(model.optimizer.learning_rate), 6), flush=True)
+    seen = model.count_params() - options.width, round(float(model.optimizer.learning_rate), 6)
+    sys.stdout.write("SEEN " + " ".join(map(str, seen)) + chr(10))
+    sys.stdout.flush()
     return model
 
 x = np.arange(80.0).reshape(20, 4).astype("float32") / 80
@@ -189,3 +195,55 @@ def test_a_module_that_a_worker_could_not_import_is_not_sent(tmp_path, monkeypat
     assert not [place for place in modules.variables(lambda place, value: True) if place[0] == "generated_by_nobody"]
     monkeypatch.syspath_prepend(tmp_path)
     assert modules.variables(lambda place, value: True)["generated_by_nobody", "", "VALUE"] == 3
+
+
+def swapped(monkeypatch, owner, name, value):
+    assert settings.replaced() == ""
+    monkeypatch.setattr(owner, name, value)
+    return settings.replaced()
+
+
+@pytest.mark.parametrize(
+    "owner",
+    [
+        keras.initializers.GlorotUniform,
+        keras.regularizers.L2,
+        keras.constraints.NonNeg,
+        keras.optimizers.schedules.ExponentialDecay,
+    ],
+)
+def test_a_replaced_method_of_what_layers_are_made_of_is_seen(monkeypatch, owner):
+    """Workers had Keras's: other scores than in one process, and no line."""
+    assert swapped(monkeypatch, owner, "__call__", lambda self, *args, **kwargs: 0.0) == f"{owner.__name__}.__call__"
+
+
+def test_a_partial_in_the_place_of_a_class_is_seen(monkeypatch):
+    zeros = functools.partial(keras.layers.Dense, kernel_initializer="zeros")
+    assert swapped(monkeypatch, keras.layers, "Dense", zeros).endswith("layers.Dense")
+
+
+def test_what_looks_at_each_operation_is_seen():
+    tf.debugging.enable_check_numerics()
+    try:
+        assert "enable_check_numerics" in settings.replaced()
+    finally:
+        tf.debugging.disable_check_numerics()
+    assert settings.replaced() == ""
+
+
+def test_numpy_s_way_with_errors_and_a_policy_of_one_s_own_are_settings():
+    class Own(keras.DTypePolicy):
+        pass
+
+    before = settings.current()
+    try:
+        with np.errstate(all="raise"):
+            keras.config.set_dtype_policy(Own("float16"))
+            there = settings.current()
+        settings.use(before)
+        assert (np.geterr(), type(keras.config.dtype_policy())) == (before.numpy_errors, keras.DTypePolicy)
+        settings.use(there)
+        assert set(np.geterr().values()) == {"raise"}
+        assert isinstance(keras.config.dtype_policy(), Own)
+    finally:
+        settings.use(before)

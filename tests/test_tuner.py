@@ -646,3 +646,48 @@ def test_a_search_with_conditional_scopes_goes_on_when_it_is_run_again(tmp_path)
     whole = searched(tmp_path / "whole", "RandomSearch", growing, fit, objective="loss", max_trials=4)
     assert [row["hyperparameters"] for row in more.results] == [row["hyperparameters"] for row in whole.results]
     assert [row["score"] for row in more.results] == [row["score"] for row in whole.results]
+
+
+class Counted(keras.metrics.Mean):
+    def reset_state(self):
+        super().reset_state()
+
+
+class Counting(keras.Sequential):
+    def reset_metrics(self):
+        super().reset_metrics()
+
+
+@pytest.mark.parametrize(("own", "said"), [("metric", "Counted.reset_state"), ("model", "Counting.reset_metrics")])
+def test_what_runs_at_each_epoch_is_the_user_s_code_too(tmp_path, own, said):
+    """It ran in workers: what it counts was each one's own, and the scores depended on their number."""
+
+    def build(hp):
+        layers = [keras.Input((8,)), keras.layers.Dense(hp.Int("units", 1, 3)), keras.layers.Dense(1)]
+        model = Counting(layers) if own == "model" else keras.Sequential(layers)
+        model.compile("sgd", "mse", weighted_metrics=[Counted(name="c")] if own == "metric" else None)
+        return model
+
+    one = tuner(tmp_path, hypermodel=build, workers=None)
+    assert own_code(one, one._problem((), FIT)) == said
+
+
+def test_a_metric_s_reset_is_not_called_to_see_what_it_does(tmp_path):
+    """It was, with values that nobody had measured."""
+    seen = []
+
+    class Logs(keras.metrics.Mean):
+        def reset_state(self):
+            seen.append(float(self.result()))
+            super().reset_state()
+
+    def build(hp):
+        model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(hp.Int("units", 1, 3)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse", metrics=[Logs(name="logs")])
+        return model
+
+    searched(tmp_path, hypermodel=build, max_trials=1)
+    ours, seen[:] = list(seen), []
+    keras_tuner.RandomSearch(build, "val_loss", max_trials=1, directory=str(tmp_path / "stock")).search(**FIT, epochs=2)
+    assert len(ours) == len(seen)
+    assert 1.0 not in ours

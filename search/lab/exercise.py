@@ -192,9 +192,11 @@ class Exercise:
         Raises:
             RequestError: the exercise does not say, and KerasTuner does not know.
         """
-        from keras_tuner.engine.metrics_tracking import infer_metric_direction
+        direction = self.direction or {"val_loss": "min", "val_accuracy": "max"}.get(self.objective)
+        if direction is None:  # what a finished exercise says does not wait for KerasTuner's import
+            from keras_tuner.engine.metrics_tracking import infer_metric_direction
 
-        direction: str | None = self.direction or infer_metric_direction(self.objective)
+            direction = infer_metric_direction(self.objective)
         if direction is None:
             raise RequestError(
                 f'whether {self.objective} is better large or small is not known; add direction="max" or "min" to the Exercise'

@@ -181,6 +181,18 @@ def metrics(model: keras.Model) -> list[keras.metrics.Metric]:
     return found
 
 
+def given_metrics(model: keras.Model) -> list[keras.metrics.Metric]:
+    """The metric objects that ``compile`` was given, weighted ones too, whether or not the model has been trained."""
+    compiled = getattr(model, "_compile_metrics", None)
+    parts = (getattr(compiled, name, None) for name in ("_user_metrics", "_user_weighted_metrics"))
+    return [one for one in keras.tree.flatten(list(parts)) if isinstance(one, keras.metrics.Metric)]
+
+
+def has_op_callbacks() -> bool:
+    """Whether something, as ``tf.debugging.enable_check_numerics``, looks at every operation of this process."""
+    return bool(context.context().op_callbacks)
+
+
 def function_of(part: Any) -> tuple[Any, dict[str, Any]]:
     """The function that a loss or a metric wraps, None where it wraps none, and the arguments that it gives it."""
     function = getattr(part, "fn", None) or getattr(part, "_fn", None)

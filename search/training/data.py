@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 import operator
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -173,13 +174,29 @@ def _tensor(array: Any) -> tf.Tensor:
     return value
 
 
+def share(array: NDArray[Any]) -> None:
+    """Says that a file that is mapped is a search's own: TensorFlow reads it where it is, and all workers have one copy.
+
+    Another file is copied, as Keras copies arrays: its owner may change it while a model is trained.
+    """
+    _shared.add(_owner(array))
+
+
+_shared: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def _owner(array: Any) -> Any:
+    while isinstance(array, np.ndarray):
+        array = array.base
+    return array
+
+
 def _is_mapped(array: NDArray[Any]) -> bool:
     """Whether the memory is a file's, which processes share, and TensorFlow can read it where it is."""
-    owner: Any = array
-    while isinstance(owner, np.ndarray):
-        owner = owner.base
+    owner = _owner(array)
     return (
         isinstance(owner, mmap.mmap)
+        and owner in _shared
         and array.flags.c_contiguous
         and array.flags.writeable  # else NumPy does not hand it out; mapped copy-on-write it is
         and array.ctypes.data % ALIGNMENT == 0

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from search.training import _tensorflow
 from search.training import callbacks as hooks
 from search.workers import settings
 from search.workers.trial import Problem
@@ -16,7 +17,10 @@ OWN = (  # methods whose override is the user's code, which may keep something i
     *("run_trial", "_build_and_fit_model", "on_trial_begin", "on_trial_end", "on_search_begin", "on_search_end"),
     *("save_model", "load_model", "pre_create_trial"),
 )
-STEPS = ("fit", "evaluate", "train_step", "test_step", "make_train_function", "make_test_function")
+STEPS = (
+    *("fit", "evaluate", "train_step", "test_step", "make_train_function", "make_test_function"),
+    *("reset_metrics", "get_metrics_result"),  # each epoch
+)
 NOT_THE_USERS = ("builtins", "numpy", "tensorflow", "keras", "pandas", "scipy")  # where the classes of plain data are
 
 
@@ -58,6 +62,9 @@ def own_steps(model: keras.Model) -> str:
     for name in STEPS:
         if not getattr(getattr(model, name), "__module__", "").startswith(("keras.", "search.")):
             return f"{type(model).__name__}.{name}"
+    for metric in _tensorflow.given_metrics(model):
+        if not getattr(metric.reset_state, "__module__", "").startswith(("keras.", "search.")):
+            return f"{type(metric).__name__}.reset_state"
     return ""
 
 

@@ -218,7 +218,10 @@ def _goes_by_configuration(obj: Any) -> bool:
 
 
 def _mapped(path: str) -> Any:
+    from search.training import data
+
     mapped = np.load(path, mmap_mode="c")
+    data.share(mapped)
     return np.asarray(mapped)
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from types import FunctionType, ModuleType
 from typing import Any
 
+import numpy as np
+
 _BEGAN = dict(os.environ)
 _changed: set[str] = set()  # names, ever since: a process that was started between has a value of its own
 
@@ -20,6 +22,7 @@ class Settings:
     """Keras's and TensorFlow's global settings, by the name of the function that sets them; the filters of warnings.
 
     Attributes:
+        numpy_errors: what ``np.geterr`` gives.
         environment: what has been set or, None, removed of the process's variables since it began.
     """
 
@@ -28,6 +31,7 @@ class Settings:
     custom_objects: dict[str, Any]
     warnings: list[Any]
     environment: dict[str, str | None]
+    numpy_errors: dict[str, Any]
 
 
 def current() -> Settings:
@@ -39,7 +43,7 @@ def current() -> Settings:
         "set_floatx": config.floatx(),
         "set_epsilon": config.epsilon(),
         "set_image_data_format": config.image_data_format(),
-        "set_dtype_policy": config.dtype_policy().name,
+        "set_dtype_policy": _policy(config.dtype_policy()),
         "set_max_epochs": config.max_epochs(),
         "set_max_steps_per_epoch": config.max_steps_per_epoch(),
     }
@@ -53,7 +57,8 @@ def current() -> Settings:
             "experimental.enable_tensor_float_32_execution": tf.config.experimental.tensor_float_32_execution_enabled(),
         }
     custom_objects = dict(keras.saving.get_custom_objects())
-    return Settings(of_keras, of_tensorflow, custom_objects, list(warnings.filters), _environment())
+    errors: dict[str, Any] = dict(np.geterr())
+    return Settings(of_keras, of_tensorflow, custom_objects, list(warnings.filters), _environment(), errors)
 
 
 def use(settings: Settings) -> None:
@@ -77,11 +82,17 @@ def use(settings: Settings) -> None:
                 module, _, function = name.rpartition(".")
                 part = getattr(tf.config, module) if module else tf.config
                 getattr(part, function)(value)
+    np.seterr(**settings.numpy_errors)
     for name, custom in settings.custom_objects.items():
         _register(name, custom)
     warnings.resetwarnings()
     for action, message, category, module, line in reversed(settings.warnings):
         warnings.filterwarnings(action, _pattern(message), category, _pattern(module), line)
+
+
+def _policy(policy: Any) -> Any:
+    """Its name, by which Keras makes it anew, or the policy itself where its class is another than Keras's."""
+    return policy.name if type(policy).__module__.startswith("keras.") else policy
 
 
 def _environment() -> dict[str, str | None]:
@@ -117,7 +128,20 @@ def replaced() -> str:
     """
     import keras
 
-    for owner in _classes(keras.layers, keras.losses, keras.metrics, keras.optimizers, keras.callbacks, keras.models):
+    if keras.backend.backend() == "tensorflow":
+        from search.training import _tensorflow
+
+        if _tensorflow.has_op_callbacks():
+            return "what looks at each operation, as tf.debugging.enable_check_numerics"
+    homes = (
+        *(keras.layers, keras.losses, keras.metrics, keras.optimizers, keras.callbacks, keras.models),
+        *(keras.initializers, keras.regularizers, keras.constraints, keras.optimizers.schedules),
+    )
+    for module in homes:
+        for name, part in vars(module).items():
+            if callable(part) and not isinstance(part, (type, FunctionType)):
+                return f"{module.__name__.replace('._api.v2', '')}.{name}"
+    for owner in _classes(*homes):
         for name, method in vars(owner).items():
             if isinstance(method, FunctionType) and not method.__module__.startswith(("keras.", "search.")):
                 return f"{owner.__name__}.{name}"
