@@ -246,6 +246,25 @@ def test_producers():
     assert _tensorflow.producers(alone) == []
 
 
+def test_given_metrics():
+    mean, weighted = keras.metrics.Mean(name="mine"), keras.metrics.MeanSquaredError(name="weighted")
+    for made in (model(), trained()):
+        assert _tensorflow.given_metrics(made) == []
+        made.compile("sgd", "mse", metrics=["mae", mean], weighted_metrics=[[weighted]])
+        assert _tensorflow.given_metrics(made) == [mean, weighted]
+    assert _tensorflow.given_metrics(keras.Sequential()) == []
+
+
+def test_has_op_callbacks():
+    assert not _tensorflow.has_op_callbacks()
+    tf.debugging.enable_check_numerics()
+    try:
+        assert _tensorflow.has_op_callbacks()
+    finally:
+        tf.debugging.disable_check_numerics()
+    assert not _tensorflow.has_op_callbacks()
+
+
 def test_is_tracking_wrapper():
     module = tf.Module()
     module.values, module.table, module.pair = [1], {"a": 1}, (1, 2)
