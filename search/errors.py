@@ -35,11 +35,10 @@ def ending(text: str) -> str:
 
 def _reason(text: str) -> str:
     lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines() if line.strip()]
-    two = len(lines) > 1 and lines[0].startswith("Exception encountered when calling")
-    if two or not lines:
-        return lines[1] if two else ""
+    if len(lines) > 1 and lines[0].startswith("Exception encountered when calling"):
+        return lines[1]
     sizes = itertools.takewhile(lambda line: line.startswith("'"), lines[1:])  # of Keras's ambiguous data, a line each
-    return " ".join([lines[0], *sizes])
+    return " ".join([*lines[:1], *sizes])
 
 
 def __getattr__(name: str) -> Any:

@@ -28,11 +28,12 @@ class Budget:
 
     def enough(self, step: str, seconds: float) -> float:
         """The whole that would have left a step so many seconds by now."""
-        until = self._steps[: self._steps.index(step) + 1]
-        share = sum(SHARES[name] for name in until) / sum(SHARES[name] for name in self._steps)
-        return (time.monotonic() - self._began + seconds) / share
+        return (time.monotonic() - self._began + seconds) * self.seconds / self._until(step)
 
     def left(self, step: str) -> float:
         """Seconds until a step is to have ended."""
-        until = self._steps[: self._steps.index(step) + 1]
-        return sum(map(self.share, until)) - (time.monotonic() - self._began)
+        return self._until(step) - (time.monotonic() - self._began)
+
+    def _until(self, step: str) -> float:
+        """Seconds, from the beginning, until a step is to have ended."""
+        return sum(map(self.share, self._steps[: self._steps.index(step) + 1]))

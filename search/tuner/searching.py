@@ -19,7 +19,7 @@ import keras_tuner
 import numpy as np
 from rich.console import Console
 
-from search import files, study, training
+from search import files, study
 from search.errors import RequestError, ending
 from search.oracles import space as spaces
 from search.oracles.base import ENDED, SeededOracle, holding
@@ -92,8 +92,8 @@ class Searching(GoesOn, Found):
                 "first is not for GridSearch, which tries every combination in its own order; leave it out"
             )
         self._fresh: Any = None  # the oracle before anything was reloaded
-        self._running: tuple[Problem, Job, Callable[[], bool]] | None = None
-        self._records: list[training.Record] = []
+        self._running = None
+        self._records = []
         self._fit_arguments: dict[str, str] = {}  # of `search`, a digest each
         self._own_steps = ""  # of the models that build made for the space
         if self._stock is None or self._own_oracle is None:

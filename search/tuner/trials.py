@@ -30,8 +30,8 @@ class RunsTrials(keras_tuner.Tuner):  # type: ignore[misc]
     """
 
     oracle: Any
-    _running: tuple[Problem, Job, Callable[[], bool]] | None = None
-    _own_steps = ""
+    _running: tuple[Problem, Job, Callable[[], bool]] | None
+    _own_steps: str
     _records: list[training.Record]
 
     def run_job(self, problem: Problem, job: Job, stopping: Callable[[], bool]) -> Outcome:
