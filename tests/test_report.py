@@ -22,7 +22,17 @@ from sklearn.metrics import roc_auc_score
 
 from search import files, results
 from search.errors import WorkError
-from search.report import console, estimators, evidence, figures, plots, sentences, sweep_sentences
+from search.report import (
+    console,
+    drawings,
+    estimators,
+    evidence,
+    exercise_view,
+    figures,
+    plots,
+    sentences,
+    sweep_sentences,
+)
 from search.report import page as report_page
 from search.results import read_exercise
 
@@ -1160,7 +1170,7 @@ def test_a_search_whose_trials_are_of_one_length_claims_no_other(tmp_path: Path)
 
 def test_the_starting_model_is_drawn_once(lab: Path) -> None:
     exercise = results.read_exercise(lab / "hidden")
-    points = report_page._costs(exercise)
+    points = drawings.costs(exercise)
     assert sum(point.start for point in points) == 2  # of both sweeps
     for axes in plots.cost(points).axes:
         labels = [text.get_text() for text in axes.texts]
@@ -1261,7 +1271,7 @@ def test_a_class_without_a_test_image_is_read_neither_well_nor_ill(lab: Path) ->
 def test_a_median_between_two_whole_numbers_is_said(lab: Path) -> None:
     two = results.read_exercise(lab / "single")
     assert "misses 0.5 (0 to 1) of 2 images of '0'" in confused(two, [1, 1, 0], [1, 1, 0], [1, 0, 0])
-    assert report_page._epochs(estimators.summary([8, 9])) == ("8.5", "8 to 9")
+    assert exercise_view._epochs(estimators.summary([8, 9])) == ("8.5", "8 to 9")
 
 
 def test_trainings_that_diverged_are_counted_in_words() -> None:

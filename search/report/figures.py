@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import datetime
 
 NBSP = "\N{NO-BREAK SPACE}"
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -157,3 +158,12 @@ def listed(items: list[str]) -> str:
 def points(difference: float) -> str:
     """A difference of accuracies: percentage points, since per cent of per cent would be misread."""
     return f"{100 * difference:.2f} percentage points" if difference >= 0.00005 else "under 0.01 percentage points"
+
+
+def moment(stamp: str) -> str:
+    """An ISO time to the minute, with its zone; anything else as it stands."""
+    try:
+        when = datetime.fromisoformat(stamp)
+    except ValueError:
+        return stamp
+    return f"{when:%Y-%m-%d %H:%M} {when.tzname() or ''}".strip()
