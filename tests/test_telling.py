@@ -347,7 +347,8 @@ def test_a_notebook_s_table_and_the_page_name_what_was_searched(tmp_path):
     assert table.count("<td>2</td><td>units = ") == 2
     assert all(len(value) < 9 for value in re.findall(r"rate = ([^<]*)", table))
     page = one.report().read_text(encoding="utf-8")
-    assert "smallest multi objective (validation loss - validation mae)" in page
+    assert "RandomSearch for the smallest multi objective (validation loss - validation mae)" in page
+    assert f"The seed is {one.oracle.seed}." in page
     assert "2 to 8, in steps of 2" in page
 
 

@@ -297,6 +297,13 @@ def test_predictions_of_other_labels_are_named(results):
     assert "labels are not" in wrong(results)["networks on the test images"]
 
 
+def test_a_file_that_is_missing_is_named(results):
+    (results / "small" / "retrain" / "predictions.npz").unlink()
+    said = {found.checked: found.wrong for found in verify(results)}
+    assert re.search(r"retrain/predictions.npz:? (is )?missing; expected", said["digests"])
+    assert "Errno" not in "".join(said.values())
+
+
 def exchange(text, a, b):
     """The text with ``a`` and ``b`` in each other's place."""
     return text.replace(a, "\0").replace(b, a).replace("\0", b)

@@ -15,7 +15,7 @@ from search.errors import RequestError, WorkError
 from search.lab import planning, printing
 from search.lab.session import Session
 from search.oracles import space as spaces
-from search.report import console, figures, sentences
+from search.report import console, figures, sentences, sweep_sentences
 from search.report.progress import Progress
 
 if TYPE_CHECKING:
@@ -336,6 +336,8 @@ def sweep(
     for before in earlier:
         session.say(f"An earlier sweep ({'; '.join(before['changes'])}) is in {session.folder / before['folder']}")
     printing.print_sweep(session, name, rows, chosen)
+    swept = next(one for one in results.read_exercise(session.folder).sweeps if one.name == name)
+    session.say(sweep_sentences.finding(swept))
 
 
 def ablation(session: Session, *, epochs: int, seeds: int) -> None:

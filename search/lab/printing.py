@@ -92,7 +92,13 @@ def print_sweep(session: Session, name: str, rows: list[dict[str, Any]], chosen:
     """Prints the mean of each value's seeds; ``rows`` and ``chosen`` are from :func:`search.lab.sweep.sweep`."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     retuned = session.exercise.retuned.get(name)
-    for column in (f"{name}, {retuned}" if retuned else name, "validation accuracy", "±", "loss", "seconds an epoch"):
+    for column in (
+        f"{name}, {retuned}" if retuned else name,
+        "validation accuracy",
+        "± 1 SD",
+        "loss",
+        "seconds an epoch",
+    ):
         table.add_column(column, justify="right", overflow="fold")
     for value in dict.fromkeys(row["value"] for row in rows):
         group = [row for row in rows if row["value"] == value]

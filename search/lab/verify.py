@@ -137,6 +137,8 @@ def _answer(check: Callable[[Path], str], folder: Path) -> str:
         return check(folder)
     except (WorkError, RequestError) as error:
         return str(error)
+    except FileNotFoundError as error:
+        return f"{error.filename} is missing; expected every file that the exercise's steps wrote; put it back"
     except results.UNREADABLE as error:
         return f"{type(error).__name__}: {first_line(error)}"
 

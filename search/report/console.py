@@ -123,7 +123,7 @@ def print_finalists(exercise: results.Results, console: Console) -> None:
     found = exercise.finalists
     assert found is not None
     table = _table(f"The finalists, {figures.plural(found.epochs, 'epoch')} each")
-    for column in ("trial", f"mean {figures.words(found.objective)}", "±", "weights", "seconds"):
+    for column in ("trial", f"mean {figures.words(found.objective)}", "± 1 SD", "weights", "seconds"):
         table.add_column(column, justify="right", overflow="fold")
     table.add_column("configuration", overflow="fold")
     for i, finalist in enumerate(found.finalists):
@@ -143,7 +143,7 @@ def print_ablation(exercise: results.Results, console: Console) -> None:
     assert found is not None
     table = _table(f"From the starting to the tuned model, {figures.plural(found.epochs, 'epoch')} a training")
     table.add_column("step", overflow="fold")
-    for column in (f"mean {figures.words(found.objective)}", "±", "difference", "95 % interval", "weights"):
+    for column in (f"mean {figures.words(found.objective)}", "± 1 SD", "difference", "95 % interval", "weights"):
         table.add_column(column, justify="right", overflow="fold")
     for i, (one, effect) in enumerate(zip(found.path, [None, *evidence.effects(found)], strict=True)):
         mean, deviation, n = estimators.mean_and_deviation(one.scores)

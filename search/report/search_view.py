@@ -93,24 +93,26 @@ def _plan(search: Search) -> str:
     trials = search.trials
     spent = sum(trial.spent for trial in trials)
     aim = f"{'largest' if search.maximise else 'smallest'} {figures.words(search.objective)}{_parts(step)}"
-    if step.get("tuner") == "hyperband":
+    tuner = step.get("tuner", "Search")
+    if tuner in ("hyperband", "Hyperband"):
         plan = (
             f"Hyperband (R = {step.get('max_epochs')}, factor {step.get('factor')}) for the {aim}: many configurations "
             "are trained briefly, the best of each round go on with more epochs"
         )
-    elif step.get("tuner") == "random":
+    elif tuner == "random":
         plan = f"Random search, {step.get('max_epochs')} epochs a trial, for the {aim}"
     else:
-        plan = f"Search for the {aim}"
+        plan = f"{tuner} for the {aim}"
     states = [(status, sum(trial.status == status for trial in trials)) for status in ("FAILED", "RUNNING")]
     extra = "".join(f", {number} {status.lower()}" for status, number in states if number)
     configurations = len(evidence.last_of_each(trials))
     took = f" in {figures.duration(float(step['seconds']))}" if "seconds" in step else ""
     epochs = f", {figures.plural(spent, 'epoch')} in all" if spent else ""
     workers = f" with {figures.plural(int(step['workers']), 'worker')}" if "workers" in step else ""
+    seeds = f" The seed is {figures.listed([str(seed) for seed in step['seeds']])}." if "seeds" in step else ""
     return (
         f"{plan}. It trained {figures.plural(len(trials), 'trial')} ({figures.plural(configurations, 'configuration')}"
-        f"{extra}){epochs}{took}{workers}."
+        f"{extra}){epochs}{took}{workers}.{seeds}"
     )
 
 

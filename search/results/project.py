@@ -59,6 +59,9 @@ def read_project(folder: Path, objective: str | None = None, direction: str | No
     marks = [state.get("search") or {} for state in states]
     if several := next((mark["objective"] for mark in marks if len(mark.get("objective") or ()) > 1), None):
         step["objectives"] = several
+    if marks and all("tuner" in mark for mark in marks):  # KerasTuner's own folders do not say
+        step |= {name: marks[-1][name] for name in ("tuner", "max_epochs", "factor") if name in marks[-1]}
+        step["seeds"] = list(dict.fromkeys(mark["seed"] for mark in marks))
     return Search(folder, folder.resolve().name, objective, maximise, trials, best, list(space.values()), step, damaged)
 
 
