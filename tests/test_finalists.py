@@ -8,7 +8,8 @@ import pytest
 
 from search.lab.finalists import chosen, winner
 from search.report import sentences
-from search.results import Finalist, Finalists, Search, Trial
+from search.results import Finalist, Finalists, Search, Trial, read_search
+from tests.conftest import NEURON, run, write_exercise
 
 WEIGHTS = [400, 200, 100]
 
@@ -118,3 +119,35 @@ def test_a_finalist_that_lacks_a_hyper_parameter_is_named_by_that():
     rows = [found.finalists[0], replace(found.finalists[1], hyperparameters={"rate": 0.1})]
     said = sentences.finalists(replace(found, finalists=rows))
     assert said.startswith("units = none ties units = 64 within a standard error")
+
+
+def test_an_objective_that_the_space_changes_is_said_not_to_compare():
+    """Label smoothing 0 has the smallest losses by definition; the page named its trial the best without a word."""
+
+    def trial(number, **values):
+        return Trial(str(number), "COMPLETED", None, None, "", 0, 1, values, 1, {"val_loss": 0.1 * number}, 1.0, "")
+
+    def said(trials, objective="val_loss", **step):
+        return sentences.another_loss(Search(None, "title", objective, False, trials, None, [], step))
+
+    smoothed = [trial(1, label_smoothing=0.0, units=4), trial(2, label_smoothing=0.1, units=8)]
+    (text,) = said(smoothed)
+    assert text.startswith("The validation loss is not one function of all trials, since label smoothing changes what")
+    assert said(smoothed, "val_accuracy") == said([trial(1, units=4), trial(2, units=8)]) == []
+    (text,) = said([trial(1, decay=0.0, l2=0.0), trial(2, decay=0.1, l2=0.1)], of_the_loss=["decay", "l2"])
+    assert "since decay and l2 change what the loss is" in text
+
+
+@pytest.mark.long
+def test_a_search_by_a_loss_finds_what_changes_it(tmp_path, small_data):
+    body = NEURON.replace(
+        'activation="sigmoid")',
+        'activation="sigmoid", kernel_regularizer=keras.regularizers.L2(hp.Choice("decay", [0.1, 0.0])))',
+    )
+    script = write_exercise(tmp_path, body, extra='objective="val_loss",')
+    arguments = ("--max-epochs", 1, "--tuner", "random", "--trials", 3, "--workers", 0, "--data", small_data)
+    run(script, "search", *arguments)
+    folder = tmp_path / "results" / "small"
+    assert read_search(folder).steps["search"]["of_the_loss"] == ["decay"]
+    run(script, "report")
+    assert "since decay changes what the loss is" in (folder / "report.html").read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ from search import files, study
 from search.lab import exercise as exercises
 from search.lab import retrain, sweep
 from search.oracles import hyperband
-from search.results import read_rows
+from search.results import read_rows, read_search
 from search.workers.trial import Outcome
 from tests.conftest import LONG, NEURON, command, run, write_exercise
 from tests.faults import Gates, logged_exercise, none_left, trials
@@ -459,6 +459,27 @@ def test_after_other_finalists_the_retraining_is_the_next_step(mine):
     said = run(mine, "finalists", "--finalists", 1, "--finalist-seeds", 1, "--workers", 0)
     assert "the retrain is of a configuration that was the best then and is not now" in said
     assert "retrain --read-test-again" in said[said.index("Next:") :]
+
+
+@pytest.mark.long
+def test_other_finalists_take_the_place_of_the_first(mine):
+    """The first ones' winner was held against the new ones, and every step then refused the folder."""
+    folder = mine.parent / "results" / "small"
+    chosen_by_the_search = (folder / "best.json").read_bytes()
+    run(mine, "finalists", "--finalists", 1, "--finalist-seeds", 1, "--workers", 0)
+    first = read_search(folder).best
+    said = run(mine, "finalists", "--finalists", 2, "--finalist-seeds", 2, "--workers", 0)
+    assert "the earlier result is kept in" in said
+    found = read_search(folder)
+    assert (first.chosen_by, found.best.chosen_by) == ("finalists", "finalists")
+    assert len(found.finalists.finalists[0].scores) == 2
+    assert found.best.score == found.finalists.finalists[found.finalists.winner].scores.mean()
+    run(mine, "report")
+    broken = "    def fit(self, *args, **kwargs):\n        raise ValueError('broken')\n\n    def build(self, hp):"
+    mine.write_text(mine.read_text().replace("    def build(self, hp):", broken, 1))
+    run(mine, "finalists", "--finalists", 2, "--finalist-seeds", 1, "--workers", 0, status=1)
+    assert read_search(folder).finalists is None
+    assert (folder / "best.json").read_bytes() == chosen_by_the_search
 
 
 def test_milestones_of_a_trial_are_its_bracket_s_rungs(tmp_path):

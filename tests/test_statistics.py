@@ -9,6 +9,7 @@ from sklearn import metrics
 
 from benchmarks import regret
 from search.report import estimators, evidence
+from search.results import Sweep
 
 
 def test_the_bootstrap_of_one_network_is_the_binomial_of_its_images():
@@ -263,3 +264,42 @@ def test_a_trend_is_seen_in_noise_and_none_in_noise_alone():
     assert np.mean([estimators.has_trend(one) for one in noise]) < 0.09
     assert all(estimators.has_trend(one - 0.1 * np.arange(50)) for one in noise)
     assert not estimators.has_trend(np.ones(50))
+
+
+@pytest.mark.parametrize("course", ["falls", "rises", "level"])
+def test_a_loss_below_zero_has_the_verdict_of_the_same_course_above_it(course):
+    """Cosine similarity is a loss from -1 on: a share of it is a share of its size."""
+    steps = np.linspace(0, 1, 60)
+    validation = {"falls": 0.9 - 0.25 * steps, "rises": 0.5 + 0.4 * (steps - 0.3) ** 2, "level": np.full(60, 0.5)}[
+        course
+    ]
+    training, accuracy = 0.9 - 0.5 * steps, np.full(60, 0.9)
+    above, below = (evidence._fit(training - shift, validation - shift, accuracy) for shift in (0, 1.4))
+    assert above.verdict == below.verdict == {"falls": "improves", "rises": "overfits", "level": "level"}[course]
+    slight = np.where(steps < 0.5, -0.5, -0.4999)  # 0.02 % of it
+    assert evidence._fit(training, slight, accuracy).verdict == "level"
+
+
+@pytest.mark.parametrize(("values", "seeds"), [(2, 2), (7, 2), (3, 3), (7, 3), (7, 5)])
+def test_times_that_only_waver_are_not_told_apart(values, seeds):
+    """With two seeds and seven values four of five sweeps named a quickest one."""
+    random = np.random.default_rng(values)
+    slower = cheaper = 0
+    for _ in range(300):
+        measures = {
+            "val_accuracy": list(0.9 + 0.005 * random.normal(size=(values, seeds))),
+            "seconds_per_epoch": list(np.exp(0.1 * random.normal(size=(values, seeds)))),
+        }
+        sweep = Sweep("units", list(range(values)), measures, 10, "start", parameters=[10.0] * values, images=10_000)
+        slower += evidence.quickest_and_slowest(sweep) is not None
+        cheaper += bool(evidence.cheaper_ties(sweep, evidence.compared(sweep)))
+    assert slower <= 0.05 * 300 + 3 * math.sqrt(300 * 0.05 * 0.95)
+    assert cheaper <= 0.05 * 300
+    measures["seconds_per_epoch"] = [np.full(seeds, 1.0) + 0.01 * random.normal(size=seeds) for _ in range(values)]
+    measures["seconds_per_epoch"][0] *= 3
+    assert evidence.quickest_and_slowest(sweep)[1] == 0
+
+
+def test_times_of_one_seed_are_not_told_apart():
+    measures = {"val_accuracy": [np.array([0.9])] * 2, "seconds_per_epoch": [np.array([1.0]), np.array([2.0])]}
+    assert evidence.quickest_and_slowest(Sweep("units", [1, 2], measures, 10, "start", images=100)) is None

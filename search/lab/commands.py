@@ -112,6 +112,7 @@ def finalists(session: Session, *, count: int, seeds: int) -> None:
     if _reusable(session, "finalists", settings, path):
         _take_winner(session)
         return
+    _give_best_back(session, found)
     earlier = _keep_earlier(session, "finalists", settings, path.parent)
     facts = {**settings, "settings": settings, "request": request, "earlier": earlier, **planning.plan(session, **plan)}
     trained = [candidate.hyperparameters for candidate in candidates] * seeds
@@ -150,22 +151,39 @@ def _take_winner(session: Session) -> None:
     searched = exercise.steps["search"]
     sealed = {name: digest for name, digest in searched.get("files", {}).items() if name != "best.json"}
     session.record("search", {**searched, "files": sealed}, exercise.start)
-    won = exercise.finalists.finalists[exercise.finalists.winner]
-    files.write_json(
-        session.folder / "best.json",
-        {
-            "trial_id": won.trial_id,
-            "objective": exercise.objective,
-            "score": float(won.scores.mean()),
-            "best_epoch": exercise.finalists.epochs,
-            "epochs": exercise.finalists.epochs,
-            "hyperparameters": won.hyperparameters,
-            "chosen_by": "finalists",
-        },
-    )
+    won, epochs = exercise.finalists.finalists[exercise.finalists.winner], exercise.finalists.epochs
+    best = results.Best(won.trial_id, float(won.scores.mean()), epochs, epochs, won.hyperparameters, "finalists")
+    _write_best(session, exercise.objective, best)
     if session.rest is None:  # else the summary, which has them, comes next
         console.print_finalists(results.read_search(session.folder), session.console)
     _sum_up_again(session)
+
+
+def _give_best_back(session: Session, exercise: results.Results) -> None:
+    """Makes the search's own choice the best configuration again, until other finalists have ended."""
+    if exercise.best is None or exercise.best.chosen_by == "search":
+        return
+    trial = exercise.search.best_trial()
+    assert trial is not None
+    score, epoch = exercise.search.score(trial), int(trial.best_epoch)
+    best = results.Best(trial.trial_id, score, trial.epochs, epoch, trial.hyperparameters)
+    _write_best(session, exercise.objective, best)
+
+
+def _write_best(session: Session, objective: str, best: results.Best) -> None:
+    chosen = {} if best.chosen_by == "search" else {"chosen_by": best.chosen_by}
+    files.write_json(
+        session.folder / "best.json",
+        {
+            "trial_id": best.trial_id,
+            "objective": objective,
+            "score": best.score,
+            "best_epoch": best.best_epoch,
+            "epochs": best.epochs,
+            "hyperparameters": best.hyperparameters,
+            **chosen,
+        },
+    )
 
 
 def _sum_up_again(session: Session) -> None:

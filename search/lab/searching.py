@@ -10,7 +10,7 @@ import keras_tuner
 
 from search import files, provenance, study
 from search.errors import RequestError, WorkError
-from search.lab import cost, planning, printing
+from search.lab import cost, planning, printing, sweep
 from search.lab.forecast import SearchForecast, rung_of
 from search.lab.session import Session
 from search.oracles import hyperband, random_search
@@ -18,6 +18,7 @@ from search.oracles.base import ENDED
 from search.report import figures
 from search.report.progress import Progress
 
+MOST_VALUES = 3  # of a hyper-parameter, to see whether it changes the loss
 FEWEST_EPOCHS, FEWEST_TRIALS = 3, 4  # of what a budget makes smaller: fewer are no search
 
 
@@ -162,7 +163,19 @@ class Run:
             "settings": settings,
             "predicted_seconds": round(seconds, 1),
             "xla_break_even": measured.xla_break_even,
+            "of_the_loss": self._of_the_loss(),
         }
+
+    def _of_the_loss(self) -> list[str]:
+        """The hyper-parameters of the starting model that change the loss which is the objective; none of any other."""
+        session, names = self._session, []
+        known = {parameter.name for parameter in self._space.space}
+        for name in known.intersection(self._start) if "loss" in session.exercise.objective else ():
+            tried = [{**self._start, name: value} for value in sweep.values_of(self._space, name, MOST_VALUES)]
+            losses = [loss for values in tried if (loss := session.loss_function_of(values))]
+            if any(loss != losses[0] for loss in losses):
+                names.append(name)
+        return sorted(names)
 
     def search(self) -> None:
         """Runs it, or what is left of it, and records it.

@@ -134,7 +134,8 @@ def print_finalists(exercise: results.Results, console: Console) -> None:
         name = sentences.configuration(finalist.hyperparameters) + (" (the starting model)" if finalist.start else "")
         table.add_row(finalist.trial_id, *cells, name, style="bold" if i == found.winner else None)
     _print_table(table, console)
-    _say(sentences.finalists(found), console)
+    for text in (sentences.finalists(found), *sentences.another_loss(exercise.search)):
+        _say(text, console)
 
 
 def print_ablation(exercise: results.Results, console: Console) -> None:

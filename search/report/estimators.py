@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -174,6 +174,7 @@ class BlockComparison:
         deviation: residual standard deviation, the seeds' common part taken out; NaN where it is not estimable.
         freedom: its degrees of freedom.
         lost: by value that failed in some seed, in how many.
+        needed: the least difference of two means that the studentized range tells apart.
     """
 
     order: list[int]
@@ -181,6 +182,7 @@ class BlockComparison:
     deviation: float
     freedom: int
     lost: dict[int, int]
+    needed: float = math.nan
 
 
 def compare_blocks(scores: ArrayLike, resolution: float = 0.0) -> BlockComparison:
@@ -213,9 +215,20 @@ def compare_blocks(scores: ArrayLike, resolution: float = 0.0) -> BlockCompariso
     residuals = kept - kept.mean(axis=1, keepdims=True) - kept.mean(axis=0, keepdims=True) + kept.mean()
     deviation = math.sqrt(float((residuals**2).sum()) / freedom)
     needed = _critical_range(k, freedom) * max(deviation, resolution / math.sqrt(12)) / math.sqrt(b)
-    leads = {i: table[order[0]] - table[i] for i in order[1:]}
-    worse = [i for i, lead in leads.items() if lead.mean() > max(needed, half_of_interval(lead, resolution))]
-    return BlockComparison(order, worse, deviation, freedom, lost)
+    found = BlockComparison(order, [], deviation, freedom, lost, needed)
+    return replace(found, worse=[i for i in order[1:] if is_above(table, order[0], i, found, resolution)])
+
+
+def is_above(scores: ArrayLike, i: int, j: int, compared: BlockComparison, resolution: float = 0.0) -> bool:
+    """Whether the rule of :func:`compare_blocks` tells value ``i`` apart from ``j``, and above it; any pair may be asked for.
+
+    Args:
+        compared: what :func:`compare_blocks` found of the same scores.
+    """
+    if not compared.freedom or not {i, j} <= set(compared.order):
+        return False
+    lead = np.asarray(scores, float)[i] - np.asarray(scores, float)[j]
+    return bool(lead.mean() > max(compared.needed, half_of_interval(lead, resolution)))
 
 
 def half_of_interval(differences: ArrayLike, resolution: float = 0.0) -> float:

@@ -21,6 +21,7 @@ BY_CHANCE = 6.0  # deviations of an epoch over the root of a window: so far the 
 APART = 3.5  # the same: so far two windows lie apart
 SURE = 0.999
 CLOSE = 0.005  # of an accuracy: a value further below the best is not as good as it
+SHORTER = 0.1  # of a time: a smaller difference is none
 OF_THE_LOSS = ("loss", "label_smoothing")  # hyper-parameters of these names change what the loss is
 SAME = 1e-7  # of an accuracy: no difference but that of 32 bits
 
@@ -144,11 +145,11 @@ def _fit(training: Floats, validation: Floats, accuracy: Floats) -> Fit:
     about_median = float(np.median(np.abs(middles - losses)[-5 * w :])) / estimators.MEDIAN_OF_NORMAL
     wavering = max(estimators.noise(validation[-max(5 * w, NOISY) :]), about_median)
     verdict: Verdict = "unclear"
-    if end - minimum > max(RISEN * minimum, BY_CHANCE * wavering / math.sqrt(w)):
+    if end - minimum > max(RISEN * abs(minimum), BY_CHANCE * wavering / math.sqrt(w)):
         verdict = "overfits" if trained[-1] < trained[lowest] else "rises"
     elif (
-        end < (1 - NEAR) * before
-        and end <= (1 + NEAR) * minimum
+        end < before - NEAR * abs(before)
+        and end <= minimum + NEAR * abs(minimum)
         and before - end > APART * wavering / math.sqrt(w)
         and epochs >= 2 * w > 1
     ):
@@ -169,7 +170,7 @@ def _fit(training: Floats, validation: Floats, accuracy: Floats) -> Fit:
 def _is_level(validation: Floats, losses: Floats, w: int, wavering: float) -> bool:
     """Whether a loss no longer moves: its last three windows lie close together, or its last five only waver."""
     three, five = np.ptp(losses[-2 * w - 1 :]), np.ptp(losses[-4 * w - 1 :])
-    still = float(three) <= RISEN * float(losses[-1])
+    still = float(three) <= RISEN * abs(float(losses[-1]))
     return still or (float(five) <= 2 * wavering and not estimators.has_trend(validation[-5 * w :]))
 
 
@@ -201,12 +202,24 @@ def best_alike(sweep: Sweep, order: Sequence[int]) -> list[int]:
 
 def differing_losses(final: Final) -> list[str]:
     """The settings in which the two models' losses differ, 'label_smoothing 0 and 0.05'; none where they are one function."""
-    start, tuned = (final.methods[name].loss_function for name in ("start", "tuned"))
+    methods = (final.methods["start"], final.methods["tuned"])
+    start, tuned = (
+        {name: one.hyperparameters[name] for name in OF_THE_LOSS if name in one.hyperparameters} | one.loss_function
+        for one in methods
+    )
     names = [name for name in dict.fromkeys((*start, *tuned)) if start.get(name) != tuned.get(name)]
     return [
         f"{figures.words(name)} {figures.setting(start.get(name))} and {figures.setting(tuned.get(name))}"
         for name in names
     ]
+
+
+def of_the_loss(search: Search) -> list[str]:
+    """The hyper-parameters of which the trials have several values and that change the loss which is the objective; none of any other."""
+    if "loss" not in search.objective:
+        return []
+    names = dict.fromkeys((*OF_THE_LOSS, *search.step.get("of_the_loss", ())))
+    return [name for name in names if len({trial.hyperparameters.get(name) for trial in search.trials}) > 1]
 
 
 def crossentropy(final: Final, method: Method) -> Summary:
@@ -263,7 +276,7 @@ def cheaper_ties(sweep: Sweep, comparison: BlockComparison) -> dict[int, list[st
             continue
         less = {
             "weights": weights[i] < weights[best],
-            "seconds": seconds[i] < 0.9 * seconds[best] and _apart(sweep.measures["seconds_per_epoch"], i, best),
+            "seconds": _quicker(sweep, i, best),
         }
         dearer = weights[i] > weights[best] or _apart(sweep.measures["seconds_per_epoch"], best, i)
         if any(less.values()) and not dearer:
@@ -278,14 +291,26 @@ def _apart(measured: Sequence[Floats], low: int, high: int) -> bool:
     return bool(np.nanmax(measured[low]) < np.nanmin(measured[high]))
 
 
-def quickest_and_slowest(sweep: Sweep) -> tuple[int, int] | None:
-    """The values whose epochs took least and most, by the mean; None where some seed of one took as long as the other's."""
+def _quicker(sweep: Sweep, low: int, high: int) -> bool:
+    """Whether an epoch at the one value is told to be shorter: by a tenth, in every seed, and by the test for accuracies.
+
+    The test is of logarithms, since a machine's load lengthens a time by a share of it; one seed tells nothing.
+    """
     measured = sweep.measures["seconds_per_epoch"]
-    means = np.array([estimators.mean_and_deviation(group)[0] for group in measured])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        speeds = -np.log(np.array(measured))
+    means = [estimators.mean_and_deviation(measured[i])[0] for i in (low, high)]
+    shorter = means[0] < (1 - SHORTER) * means[1] and _apart(measured, low, high)
+    return shorter and estimators.is_above(speeds, low, high, estimators.compare_blocks(speeds))
+
+
+def quickest_and_slowest(sweep: Sweep) -> tuple[int, int] | None:
+    """The values whose epochs took least and most, by the mean; None where the seeds do not tell the two apart."""
+    means = np.array([estimators.mean_and_deviation(group)[0] for group in sweep.measures["seconds_per_epoch"]])
     if np.isfinite(means).sum() < 2:
         return None
     low, high = int(np.nanargmin(means)), int(np.nanargmax(means))
-    return (low, high) if _apart(measured, low, high) else None
+    return (low, high) if _quicker(sweep, low, high) else None
 
 
 def is_starting_value(exercise: Results, sweep: Sweep, value: Setting) -> bool:

@@ -57,7 +57,7 @@ def write_search_report(folder: Path, *, objective: str | None = None, direction
     view = {
         "images": drawn,
         "search": search_view(search),
-        "answer": sentences.chosen(search),
+        "answer": [*sentences.chosen(search), *sentences.another_loss(search)],
         "damaged": search.damaged,
         "folder": str(search.folder),
     }

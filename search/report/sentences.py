@@ -47,7 +47,7 @@ def answer(exercise: Results) -> list[str]:
             f"{tuned['test_accuracy']}{over}. {_verdict(final)}"
         )
         sentences += losses_of_two_kinds(final)
-    sentences += chosen(exercise.search)
+    sentences += [*chosen(exercise.search), *another_loss(exercise.search)]
     if exercise.finalists is not None:
         sentences.append(finalists(exercise.finalists))
     sentences += [*given(exercise), *left_out(exercise)]
@@ -99,6 +99,18 @@ def chosen(search: Search) -> list[str]:
         f"Of {figures.count(ended)} trials one alone has a score:" if len(scored) == 1 < ended else "The search chose"
     )
     return [f"{lead} {_of_trial(search, best)}."]
+
+
+def another_loss(search: Search) -> list[str]:
+    """That the objective is not one function over the space; empty where it is, or nothing is known against it."""
+    names = evidence.of_the_loss(search)
+    if not names:
+        return []
+    changing = f"{figures.listed([figures.words(name) for name in names])} {'changes' if len(names) == 1 else 'change'}"
+    return [
+        f"The {figures.words(search.objective)} is not one function of all trials, since {changing} what the loss is: "
+        "trials that differ in that do not compare, and what was chosen is not shown to be the better network."
+    ]
 
 
 def _so_far(search: Search, scored: Sequence[Trial]) -> str:

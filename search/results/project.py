@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,6 @@ def read_project(folder: Path, objective: str | None = None, direction: str | No
     objective = objective or found
     maximise = {"max": True, "min": False, None: not minimised}[direction]
     trials = [_project_trial(state, objective) for state in states]
-    completed = [trial for trial in trials if math.isfinite(trial.metrics.get(objective, math.nan))]
-    completed = [trial for trial in completed if trial.status == "COMPLETED"]
-    best = None
-    if completed:
-        top = (max if maximise else min)(completed, key=lambda trial: trial.metrics[objective])
-        best = Best(top.trial_id, top.metrics[objective], top.epochs, int(top.best_epoch), top.hyperparameters)
     space = {hp["name"]: hp for state in states for hp in map(_described, state["hyperparameters"].get("space", []))}
     step: dict[str, Any] = {"complete": False} if any(trial.status == "RUNNING" for trial in trials) else {}
     marks = [state.get("search") or {} for state in states]
@@ -62,7 +57,12 @@ def read_project(folder: Path, objective: str | None = None, direction: str | No
     if marks and all("tuner" in mark for mark in marks):  # KerasTuner's own folders do not say
         step |= {name: marks[-1][name] for name in ("tuner", "max_epochs", "factor") if name in marks[-1]}
         step["seeds"] = list(dict.fromkeys(mark["seed"] for mark in marks))
-    return Search(folder, folder.resolve().name, objective, maximise, trials, best, list(space.values()), step, damaged)
+    title, domains = folder.resolve().name, list(space.values())
+    search = Search(folder, title, objective, maximise, trials, None, domains, step, damaged)
+    if (top := search.best_trial()) is None:
+        return search
+    best = Best(top.trial_id, search.score(top), top.epochs, int(top.best_epoch), top.hyperparameters)
+    return replace(search, best=best)
 
 
 def _project_trial(state: dict[str, Any], objective: str) -> Trial:

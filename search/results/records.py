@@ -168,6 +168,12 @@ class Search:
         """The objective of a completed trial, NaN for any other."""
         return trial.metrics.get(self.objective, math.nan) if trial.status == "COMPLETED" else math.nan
 
+    def best_trial(self) -> Trial | None:
+        """The completed trial with the best score, the oldest of equals; None before the first."""
+        scored = [trial for trial in self.trials if math.isfinite(self.score(trial))]
+        direction = max if self.maximise else min
+        return direction(scored, key=self.score) if scored else None
+
     def ended(self) -> list[Trial]:
         """The trials that completed or failed, in their order."""
         return [trial for trial in self.trials if trial.status in ("COMPLETED", "FAILED")]
