@@ -71,6 +71,7 @@ EXERCISES: dict[str, dict[str, Any]] = {
         "loss": (0.0412, 0.0011),
     },
 }
+READING = {"when": "2026-01-02T03:04:00+00:00", "why": "retrain", "search": "a", "settings": {}, "data": "b"}
 PROVENANCE = {
     "seed": 7,
     "started": "2026-01-01T10:00:00+00:00",
@@ -150,6 +151,7 @@ def fabricate(
         ran["retrain"] = {**PROVENANCE, "command": f"{command} retrain", "epochs": epochs, "seeds": seeds}
         ran["retrain"]["complete"] = True
         fabricate_retrain(folder, settings, random, seeds, epochs)
+        (folder / "test-readings.jsonl").write_text(f"{json.dumps(READING)}\n")
     if "sweeps" in steps:
         for swept, values in settings["sweeps"].items():
             ran[f"sweep {swept}"] = {
@@ -769,8 +771,9 @@ def test_earlier_results_and_every_reading_of_the_test_images_are_said(tmp_path:
         {key: value for key, value in before.items() if key != "figures"},  # of before they were kept
     ]
     write_json(folder / "run.json", run)
-    reading = {"when": "2026-01-02T03:04:00+00:00", "why": "retrain", "search": "a", "settings": {}, "data": "b"}
-    (folder / "test-readings.jsonl").write_text(f"{json.dumps(reading)}\n" * 2)
+    with pytest.raises(WorkError, match=r"holds 1 readings of the test images, and run\.json 2 final trainings"):
+        read_exercise(folder)
+    (folder / "test-readings.jsonl").write_text(f"{json.dumps(READING)}\n" * 2)
     text = text_of(report_page.write_report(folder)).replace("\u00a0", " ")
     assert "An earlier retrain with other settings (epochs was 3 and is now 100), kept in retrain.old-1" in text
     assert "87.50" in text[text.index("An earlier retrain") :]

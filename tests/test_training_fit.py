@@ -633,3 +633,58 @@ def test_validation_data_that_a_callback_fills_is_read_when_it_is_used_first():
 
     ours, theirs = (trained(one).history["val_loss"] for one in (fit, keras.Model.fit))
     assert ours == pytest.approx(theirs, rel=1e-5)
+
+
+class TrainedWithABranch(keras.Model):
+    """A branch that exists in training alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = keras.layers.Dense(4, "relu"), keras.layers.Dense(1)
+        self.aside = keras.layers.Dense(4)
+
+    def call(self, x, training=False):
+        hidden = self.first(x)
+        return self.last(hidden + self.aside(hidden) if training else hidden)
+
+
+@pytest.mark.filterwarnings("ignore:`build\\(\\)` was called on layer")  # else the model is not built when it is to be
+def test_a_layer_that_is_called_in_training_alone_is_trained():
+    """The optimizer was built before the layer had weights, and neither path could train it."""
+    x = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
+    found = []
+    for train in (keras.Model.fit, fit):
+        keras.utils.set_random_seed(0)
+        model = TrainedWithABranch()
+        model.compile("adam", "mse")
+        train(model, x, x[:, :1], epochs=3, shuffle=False, verbose=0)
+        found.append(model.get_weights())
+    assert len(found[0]) == 6
+    for stock, ours in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, stock, rtol=1e-5, atol=1e-6)
+
+
+class _Namesake(keras.callbacks.Callback):
+    def get_state(self, name):
+        return getattr(self, name)
+
+    def set_state(self, name, value):
+        setattr(self, name, value)
+
+
+class _Failing(keras.callbacks.Callback):
+    def get_state(self):
+        raise RuntimeError("no state")
+
+    def set_state(self, state):
+        """Nothing."""
+
+
+@pytest.mark.parametrize("callback", [_Namesake, _Failing])
+def test_a_callback_s_methods_of_another_meaning_end_no_training(tmp_path, callback):
+    plan = TrainingPlan((1,), tmp_path / "state.npz", {})
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with planned(plan):
+        history = fit(model, np.ones((8, 3)), np.ones(8), epochs=2, verbose=0, callbacks=[callback()])
+    assert len(history.epoch) == 2

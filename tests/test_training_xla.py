@@ -6,6 +6,7 @@ import weakref
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import search_hidden
 import search_multiclass
@@ -288,3 +289,55 @@ def test_a_program_that_is_dropped_leaves_no_graph_behind(monkeypatch):
     gc.collect()
     gc.collect()  # the programs went with the model, and their graphs go after them
     assert not any(graph() for graph in graphs)
+
+
+def _asserting(y, p):
+    tf.debugging.assert_less(tf.reduce_max(y), 0.5)
+    return tf.reduce_mean((y - p) ** 2, -1)
+
+
+def _checking(y, p):
+    return tf.reduce_mean(tf.debugging.check_numerics(tf.math.log(0.5 - y) + p, "here"), -1)
+
+
+def _taking(y, p):
+    return tf.gather(tf.ones(4), tf.cast(8 * y[:, 0], tf.int32)) * tf.reduce_mean((y - p) ** 2, -1)
+
+
+@pytest.mark.parametrize("loss", [_asserting, _checking, _taking, "sparse_categorical_crossentropy"])
+def test_what_ends_a_training_in_keras_ends_it_where_xla_would_go_on(monkeypatch, loss):
+    """XLA drops assertions and clamps an index: a trial that failed in KerasTuner was the best one here."""
+    monkeypatch.setattr(xla, "XLA_BREAK_EVEN", 0.0)
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(60, 6)).astype("float32"), random.uniform(size=(60, 1)).astype("float32")
+    if isinstance(loss, str):
+        y = np.arange(60) % 4 + 1  # labels 1 to 4 of four classes
+    for train in (keras.Model.fit, fit):
+        model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4 if isinstance(loss, str) else 1)])
+        model.compile("sgd", loss)
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            train(model, x, y, epochs=2, batch_size=10, verbose=0)
+
+
+@pytest.mark.parametrize("subclassed", [False, True])
+def test_labels_that_are_classes_keep_xla(monkeypatch, subclassed):
+    monkeypatch.setattr(xla, "XLA_BREAK_EVEN", 0.0)
+    answers, suits = [], xla.suits
+    monkeypatch.setattr(xla, "suits", lambda *given: answers.append(suits(*given)) or answers[-1])
+
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.last = keras.layers.Dense(4)
+
+        def call(self, x):
+            return self.last(x)
+
+    for first, expected in ((0, True), (1, False)):
+        model = Own() if subclassed else keras.Sequential([keras.Input((3,)), keras.layers.Dense(4)])
+        model.compile(
+            "sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=4 if first else None)
+        )
+        fit(model, np.ones((8, 3), "float32"), np.arange(8) % 4 + first, epochs=2, batch_size=4, verbose=0)
+        assert answers.pop() is expected
+        answers.clear()

@@ -297,6 +297,15 @@ def test_predictions_of_other_labels_are_named(results):
     assert "labels are not" in wrong(results)["networks on the test images"]
 
 
+def test_a_reading_of_the_test_images_that_was_taken_out_of_the_log_is_named(results):
+    """The page then said that they were read once, and a retraining read them again unasked."""
+    (results / "small" / "test-readings.jsonl").unlink()
+    said = wrong(results)["digests"]
+    assert "holds 0 readings of the test images, and run.json 1 final trainings that read them" in said
+    script = results.parent / "search_small.py"
+    assert "holds 0 readings" in run(script, "retrain", "--epochs", 3, "--seeds", 1, "--workers", 0, status=1)
+
+
 def test_a_file_that_is_missing_is_named(results):
     (results / "small" / "retrain" / "predictions.npz").unlink()
     said = {found.checked: found.wrong for found in verify(results)}

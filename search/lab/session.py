@@ -350,9 +350,11 @@ class Session:
 
         Raises:
             RequestError: they have been read with other settings, or by other code, and ``again`` is false.
+            WorkError: the log of the readings lacks some that the record has.
         """
-        now = self._reading(settings)
-        for earlier in folders.read_test_readings(self.folder):
+        now, readings = self._reading(settings), folders.read_test_readings(self.folder)
+        folders.check_logged(folders.read_record(self.folder), readings)
+        for earlier in readings:
             other = "settings" if earlier["settings"] != now["settings"] else ""
             if not other and earlier["code"] not in (None, now["code"]):
                 other = "code"

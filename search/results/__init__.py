@@ -7,6 +7,7 @@ Not here: what writes these files, and what is said of them.
 from search.results.exercise import (
     SETTING,
     TEST_READINGS,
+    check_logged,
     read_exercise,
     read_record,
     read_search,
@@ -56,6 +57,7 @@ __all__ = [
     "Setting",
     "Sweep",
     "Trial",
+    "check_logged",
     "lab_command_line",
     "read_exercise",
     "read_project",

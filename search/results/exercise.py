@@ -99,6 +99,21 @@ def read_test_readings(folder: Path) -> list[dict[str, Any]]:
         ]
 
 
+def check_logged(exercise: Results, readings: list[dict[str, Any]]) -> None:
+    """Whether every final training on record, the earlier ones too, has its line in the log of the test images' readings.
+
+    Raises:
+        WorkError: lines are missing.
+    """
+    step = exercise.steps.get("retrain", {})
+    trained = len(step.get("earlier") or []) + bool(step.get("complete"))
+    if len(readings) < trained:
+        raise WorkError(
+            f"{exercise.folder / TEST_READINGS}: holds {len(readings)} readings of the test images, and run.json {trained} final "
+            "trainings that read them; put the whole file back, or begin anew with --fresh"
+        )
+
+
 def check_unchanged(exercise: Results) -> None:
     """Whether the files that complete steps recorded are what they wrote.
 
@@ -135,13 +150,14 @@ def read_search(folder: Path) -> Results:
 
 def read_exercise(folder: Path) -> Results:
     """Everything in `folder`, checked; see :func:`read_record`."""
-    exercise = read_search(folder)
+    exercise, readings = read_search(folder), read_test_readings(folder)
+    check_logged(exercise, readings)
     return replace(
         exercise,
         final=_final(exercise),
         sweeps=_sweeps(exercise),
         ablation=_ablation(exercise),
-        test_readings=read_test_readings(folder),
+        test_readings=readings,
     )
 
 

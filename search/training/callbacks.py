@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dis
+import inspect
 import types
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -83,7 +84,10 @@ def memory(callbacks: Sequence[Any]) -> list[Any] | None:
         keep = _kept(callback)
         if keep is None:
             return None
-        kept.append({"kind": type(callback).__name__, **keep()})
+        try:
+            kept.append({"kind": type(callback).__name__, **keep()})
+        except Exception:  # of the user's get_state, or a file that is gone
+            return None
     return kept
 
 
@@ -143,7 +147,7 @@ def _kept(callback: Any) -> Callable[[], dict[str, Any]] | None:
     kind = type(callback)
     if _has_own_methods(callback):
         return None
-    if all(callable(getattr(callback, method, None)) for method in ("get_state", "set_state")):
+    if _takes(callback, "get_state") and _takes(callback, "set_state", None):
         return lambda: {"state": callback.get_state()}
     if kind in REMEMBERED:
         return lambda: {"attributes": {name: _plain(getattr(callback, name, None)) for name in REMEMBERED[kind]}}
@@ -157,6 +161,15 @@ def _kept(callback: Any) -> Callable[[], dict[str, Any]] | None:
         hooks = ("on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_end")
         return None if any(_is_overridden(callback.tuner, hook) for hook in hooks) else dict
     return None
+
+
+def _takes(callback: Any, method: str, *arguments: Any) -> bool:
+    """Whether the callback has such a method: one of this name that takes other arguments has another meaning."""
+    try:
+        inspect.signature(getattr(callback, method)).bind(*arguments)
+    except (AttributeError, TypeError, ValueError):
+        return False
+    return True
 
 
 def _has_own_methods(callback: Any) -> bool:

@@ -595,7 +595,8 @@ def _build(model: keras.Model, x: Any) -> None:
     """Builds a model for arrays, if it is not built; one that this cannot build stays as it is."""
     shape = getattr(x, "shape", None)
     if not model.built and shape is not None:
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a layer that is called in training alone, and is built then
             model.build((None, *shape[1:]))
 
 

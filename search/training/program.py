@@ -165,7 +165,7 @@ class Programs:
         """Whether XLA may compile the whole step."""
         if "train" in self.logs or self.unfit_for_xla:
             return False
-        return xla.may_suit(self.model) and xla.suits(self.model, self.training(data).concrete)
+        return xla.may_suit(self.model) and xla.suits(self.model, self.training(data).concrete, data)
 
     def training(self, data: Examples, xla_update: bool = False) -> Program:
         """The graph of an epoch of training; with ``xla_update`` XLA compiles the optimizer's update."""
@@ -435,11 +435,11 @@ def _is_keras_step(model: keras.Model, name: str) -> bool:
     return getattr(getattr(model, name), "__func__", None) is getattr(keras.Model, name)
 
 
-def _build(model: keras.Model, data: Examples) -> None:
+def _build(model: keras.Model, data: Examples, training: bool = False) -> None:
     """Builds the model for any number of examples, as the trace of ``model.fit`` does; its build configuration says so."""
     x, _, _ = keras.utils.unpack_x_y_sample_weight(data.batch(*data.tensors))
     shapes = keras.tree.map_structure(lambda tensor: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype), x)
-    tf.function(lambda inputs: model(inputs, training=False)).get_concrete_function(shapes)
+    tf.function(lambda inputs: model(inputs, training=training)).get_concrete_function(shapes)
 
 
 def _create_variables(model: keras.Model, data: Examples, kinds: Sequence[str] = ("train", "test")) -> dict[str, Any]:
@@ -454,6 +454,8 @@ def _create_variables(model: keras.Model, data: Examples, kinds: Sequence[str] =
             if not model.built:
                 _build(model, data)
             _make_metrics(model, data)
+        if "train" in kinds and not all(layer.built for layer in _tensorflow.layers(model)):
+            _build(model, data, training=True)  # some layer is called in training alone
         if (
             "train" in kinds and not model.optimizer.built
         ):  # a second time, a LossScaleOptimizer makes itself other variables

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
+
+from search.training.data import Examples
 
 # XLA asks for compiling, and then saves at each step what the graph executor spends on every operation, and all but one
 # of the passes over the optimizer's variables: so it pays where the updates of a stretch of epochs, counted in weights by
@@ -38,6 +41,13 @@ NOT_FOR_XLA = (
     "Unique",
     "Where",
 )
+
+# What ends a step on a CPU where a value is out of its range; through XLA it goes on with another value, and says nothing.
+SILENT_IN_XLA = (
+    *("Assert", "CheckNumerics", "GatherNd", "ScatterNd", "TensorScatter", "Segment", "Bincount"),
+    *("Cholesky", "MatrixInverse", "MatrixSolve", "MatrixTriangularSolve"),
+)
+LABELS = "SparseSoftmaxCrossEntropyWithLogits"  # the same of labels, which can be looked at beforehand
 
 # What XLA cannot compile for a GPU. At all else it is faster there.
 NOT_FOR_XLA_ON_A_GPU = ("Cudnn", "Lookup", "String", "PyFunc", "Print", "Unique", "Where")
@@ -127,21 +137,46 @@ def may_suit(model: keras.Model) -> bool:
     return not model.non_trainable_variables
 
 
-def suits(model: keras.Model, graph: Any) -> bool:
+def suits(model: keras.Model, graph: Any, data: Examples) -> bool:
     """Whether XLA would train as the graph does, and faster.
 
     Args:
         graph: the ``ConcreteFunction`` of the epoch.
+        data: what it trains on.
     """
     if not may_suit(model):
         return False
     unfit: tuple[str, ...] = NOT_FOR_XLA
     if on_a_gpu():  # random numbers are Keras's through XLA where Keras compiles its step by it, else as a graph
         unfit = NOT_FOR_XLA_ON_A_GPU if model.jit_compile else (*NOT_FOR_XLA_ON_A_GPU, "Random")
-    definition = graph.graph.as_graph_def()
-    nodes = itertools.chain(definition.node, *(function.node_def for function in definition.library.function))
+    definition = graph.graph.as_graph_def(add_shapes=True)
+    nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
     operations = {node.op for node in nodes}
-    return not any(kind in operation for operation in operations for kind in unfit)
+    if any(kind in operation for operation in operations for kind in (*unfit, *SILENT_IN_XLA)):
+        return False
+    if _gathers(nodes) > sum(tensor.dtype != tf.int32 for tensor in data.tensors):
+        return False  # one of the model's or the loss's own, whose index XLA clamps
+    return LABELS not in operations or _labels_in_range(nodes, data)
+
+
+def _gathers(nodes: Sequence[Any]) -> int:
+    """How often rows are taken from something; gradients take them from shapes, which are int32."""
+    of_shapes = tf.int32.as_datatype_enum
+    return sum(node.op == "GatherV2" and node.attr["Tparams"].type != of_shapes for node in nodes)
+
+
+def _labels_in_range(nodes: Sequence[Any], data: Examples) -> bool:
+    """Whether every target that may be labels has none but the classes of the smallest softmax."""
+    by_name = {node.name: node for node in nodes}
+    classes = math.inf
+    for node in nodes:
+        if node.op == LABELS:
+            shape = by_name[node.input[0].split(":")[0]].attr["_output_shapes"].list.shape[0]
+            classes = min(classes, shape.dim[-1].size)
+    targets = [leaf for leaf in tf.nest.flatten(data.structure[1:2]) if leaf is not None]
+    labels = [data.tensors[leaf].numpy() for leaf in targets if math.prod(data.shapes[leaf]) == 1]
+    labels = [values for values in labels if (values == np.floor(values)).all()]
+    return bool(labels) and all(values.min() >= 0 and values.max() < classes for values in labels)
 
 
 def on_a_gpu() -> bool:
