@@ -306,6 +306,17 @@ def test_a_reading_of_the_test_images_that_was_taken_out_of_the_log_is_named(res
     assert "holds 0 readings" in run(script, "retrain", "--epochs", 3, "--seeds", 1, "--workers", 0, status=1)
 
 
+@pytest.mark.parametrize("figure", ["test_loss", "val_loss"])
+def test_a_loss_that_the_saved_network_does_not_have_is_named(results, figure):
+    def lower(data):
+        metrics = json.loads(data)
+        metrics["tuned"]["seeds"][0][figure] /= 10
+        return json.dumps(metrics).encode()
+
+    forge(results, "retrain/metrics.json", lower)
+    assert f"model.keras: its {figure} is" in wrong(results)["networks on the test images"]
+
+
 def test_a_file_that_is_missing_is_named(results):
     (results / "small" / "retrain" / "predictions.npz").unlink()
     said = {found.checked: found.wrong for found in verify(results)}

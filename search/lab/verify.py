@@ -42,6 +42,8 @@ FAR = 0.25  # of a channel, from 0 to 1: two pixels that differ by more are not 
 FEW = 1e-3  # of the pixels of two drawings of one picture, which may differ by more
 NOT_CHECKED = "not checked"  # what the check reads is not what was recorded, which the digests name
 ROUNDED = 2  # test images whose answer another machine's rounding may turn
+LOSS_APART, LEAST_LOSS = 0.05, 1e-3  # of the larger, and in nats: probabilities have 32 bits, and logits more range
+LEAST_PROBABILITY = 1e-7  # as Keras clips
 SAME_OUTPUT = 1e-4  # of a probability; another machine's compiler rounds otherwise
 
 
@@ -368,6 +370,8 @@ def _networks(folder: Path, images: str | None = None) -> str:
             far = float(np.abs(outputs - kept[name][metrics[name]["handed_over"]]).max())
             if not far <= SAME_OUTPUT:
                 wrong.append(f"{file} answers otherwise than its predictions, by up to {far:.2g}")
+            held_out = data.validation_examples(source, data.TASKS[about.task])
+            wrong += [f"{file}: {line}" for line in _other_losses(metrics[name], network, test, held_out)]
         told = metrics["tuned"]["seeds"][metrics["tuned"]["handed_over"]].get("best_test_accuracy")
         if told is not None:
             network = _network(folder / "retrain" / "best_epoch_model.keras")
@@ -376,6 +380,37 @@ def _networks(folder: Path, images: str | None = None) -> str:
             if abs(right - told) * len(kept["label"]) > ROUNDED:
                 wrong.append(f"best_epoch_model.keras reads {right:.4f} of the test images, {told:.4f} is told")
     return "; ".join(wrong)
+
+
+def _other_losses(told: Mapping[str, Any], network: Any, test: Any, held_out: Any) -> Iterator[str]:
+    """The losses of the seed whose network was saved that are not the network's, where the loss is a plain cross-entropy."""
+    from search.lab.retrain import _outputs
+
+    loss, run = told.get("loss_function", {}), told["seeds"][told["handed_over"]]
+    kind = str(loss.get("loss", "")).lower()
+    if "crossentropy" not in kind or "focal" in kind or "penalties" in loss or run.get("of_epoch") != run["epochs"]:
+        return
+    for name, images in (("test_loss", test), ("val_loss", held_out)):
+        if run.get(name) is None:
+            continue
+        labels = np.asarray(images.y)
+        labels = _classes(labels) if labels.ndim > 1 else labels.astype(int)
+        outputs = _outputs(network, images.x, loss)
+        if outputs.shape[1] > 1 and np.abs(outputs.sum(axis=1) - 1).max() > SAME_OUTPUT:
+            return  # no probabilities
+        now = _crossentropy(outputs, labels, float(loss.get("label_smoothing") or 0))
+        if abs(now - run[name]) > LOSS_APART * max(now, run[name]) + LEAST_LOSS:
+            yield f"its {name} is {now:.4g}, {run[name]:.4g} is told"
+
+
+def _crossentropy(outputs: Any, labels: Any, smoothing: float) -> float:
+    """Mean cross-entropy (nats) of labels (n,) under probabilities (n, k); k = 1 is the probability of class 1."""
+    given = np.clip(np.asarray(outputs, float), LEAST_PROBABILITY, 1)
+    if given.shape[1] == 1:
+        rest = np.clip(1 - np.asarray(outputs, float), LEAST_PROBABILITY, 1)
+        given = np.concatenate([rest, given], axis=1)
+    of_label = given[np.arange(len(labels)), labels]
+    return float(-((1 - smoothing) * np.log(of_label) + smoothing * np.log(given).mean(axis=1)).mean())
 
 
 def _network(path: Path) -> Any:
