@@ -848,6 +848,28 @@ def a_sweep(*groups: list[float]) -> results.Sweep:
     return results.Sweep("batch_size", [32 * 2**i for i in range(len(groups))], measures, 10, "start")
 
 
+def test_a_model_without_an_accuracy_is_not_said_to_have_one(tmp_path: Path) -> None:
+    """'Not a number' is said of a training that diverged."""
+    folder = fabricate(tmp_path, "single")
+    for name in ("history.csv", "start_history.csv"):
+        _, rows = results.read_rows(folder / "retrain" / name)
+        write_csv(folder / "retrain" / name, [{**row, "accuracy": "", "val_accuracy": ""} for row in rows])
+    text = text_of(report_page.write_report(folder))
+    assert "training loss" in text
+    assert "validation accuracy from" not in text
+    assert "training accuracy after" not in text
+    assert "not a number" not in text[text.index("The tuned model") :]
+
+
+def test_the_sweep_and_a_search_by_another_metric_are_said_to_rank_by_two(tmp_path: Path) -> None:
+    exercise = read_exercise(fabricate(tmp_path, "single"))
+    sweep = exercise.sweeps[0]
+    exercise = with_best(exercise, **{sweep.name: sweep.values[0]})
+    two = "The sweep ranks by the validation accuracy, the search by the validation loss."
+    assert two not in sweep_sentences.side_by_side(exercise, sweep)
+    assert two in sweep_sentences.side_by_side(replace(exercise, objective="val_loss"), sweep)
+
+
 def test_values_without_an_accuracy_did_not_diverge() -> None:
     losses, nothing = [np.array([0.5]), np.array([0.4])], [np.array([np.nan])] * 2
     sweep = a_sweep([0.98], [0.97])
@@ -922,10 +944,10 @@ def test_the_best_value_at_the_end_of_those_tried_is_said_to_be_there() -> None:
 def test_times_that_overlap_between_seeds_are_not_compared() -> None:
     best, near = (0.992, 0.991, 0.993), (0.9915, 0.9905, 0.9925)
     sweep = a_sweep(best, near)
-    apart = {**sweep.measures, "seconds_per_epoch": [np.array([1.0, 1.1, 1.2]), np.array([0.2, 0.3, 0.9])]}
+    apart = {**sweep.measures, "seconds_per_epoch": [np.array([1.0, 1.1, 1.2]), np.array([0.4, 0.45, 0.5])]}
     timed = replace(sweep, measures=apart)
-    assert "An epoch, once compiled, takes 0.47 ± 0.38 s at 64" in with_nbsp(sweep_sentences.details(timed))
-    assert with_nbsp(sweep_sentences.measured(timed, "seconds_per_epoch", 1)) == "0.47 ± 0.38 s"  # as the table has it
+    assert "An epoch, once compiled, takes 0.45 ± 0.05 s at 64" in with_nbsp(sweep_sentences.details(timed))
+    assert with_nbsp(sweep_sentences.measured(timed, "seconds_per_epoch", 1)) == "0.45 ± 0.05 s"  # as the table has it
     load = {**sweep.measures, "seconds_per_epoch": [np.array([1.0, 1.1, 1.2]), np.array([0.2, 0.3, 1.1])]}
     loaded = replace(sweep, measures=load)
     assert "An epoch, once compiled" not in sweep_sentences.details(loaded)

@@ -125,6 +125,12 @@ def window(epochs: int) -> int:
     return max(1, min(10, epochs // 10))
 
 
+def has_accuracy(method: Method) -> bool:
+    """Whether the accuracy is among the model's metrics: without it no epoch of a training that has losses has one."""
+    known = np.isfinite(method.history["loss"])
+    return not known.any() or bool(np.isfinite(method.history["accuracy"][known]).any())
+
+
 def fits(method: Method) -> list[Fit]:
     """One :class:`Fit` a seed."""
     columns = [method.history[name] for name in ("loss", "val_loss", "val_accuracy")]

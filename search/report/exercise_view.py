@@ -269,6 +269,8 @@ def _methods_table(exercise: Results) -> list[tuple[str, list[tuple[str, str]]]]
     for measure, label in MEASURES.items():
         if measure == "loss_last_ten" and final.epochs < 20:
             continue  # it would be of most of the training
+        if measure in ("accuracy", "val_accuracy") and not any(map(evidence.has_accuracy, methods)):
+            continue
         tested = measure.startswith("test") or "last" in measure
         when = "" if tested else f" after {figures.plural(final.epochs, 'epoch')}"
         rows.append(

@@ -393,9 +393,10 @@ def fitting(name: str, method: Method) -> str:
     w = evidence.window(epochs)
     if w < 2:
         ends = [ranged(m, estimators.summary(method.history[m][:, -1])) for m in ("val_loss", "val_accuracy")]
+        also = f", its validation accuracy at {ends[1]}" if evidence.has_accuracy(method) else ""
         return (
             f"The {name} model was trained for {figures.plural(epochs, 'epoch')}, too few to tell a trend from a spike; "
-            f"its validation loss ends at {ends[0]}, its validation accuracy at {ends[1]}."
+            f"its validation loss ends at {ends[0]}{also}."
         )
     lowest = estimators.summary([fit.lowest for fit in found])
     where = (
@@ -415,14 +416,17 @@ def fitting(name: str, method: Method) -> str:
         f", over {figures.plural(len(found), 'seed')}" if len(found) > 1 else ""
     )
     lead = _course(f"The {name} model", found, where, epochs)
+    at_the_end, way = (
+        f" validation accuracy {accuracy[1]},",
+        f", the validation accuracy from {accuracy[0]} to {accuracy[1]}",
+    )
+    if not evidence.has_accuracy(method):
+        at_the_end = way = ""
     if verdicts == {"improves"}:
-        return (
-            f"{lead}. {means}: validation loss {before} before and {end} at the end, validation accuracy {accuracy[1]}, "
-            f"training loss {training[1]}."
-        )
+        return f"{lead}. {means}: validation loss {before} before and {end} at the end,{at_the_end} training loss {training[1]}."
     return (
         f"{lead}. {means}: the lowest validation loss is {minimum}, at {where}, and the last {end}; the training loss "
-        f"goes from {training[0]} there to {training[1]}, the validation accuracy from {accuracy[0]} to {accuracy[1]}."
+        f"goes from {training[0]} there to {training[1]}{way}."
     )
 
 

@@ -97,6 +97,15 @@ def measured(sweep: Sweep, measure: str, i: int) -> str:
 
 def side_by_side(exercise: Results, sweep: Sweep) -> str:
     """One answer to 'which value is best' from the sweep and the search; empty where the search chose none."""
+    answer = _which(exercise, sweep)
+    if not answer or exercise.objective == "val_accuracy":
+        return answer
+    return (
+        f"{answer} The sweep ranks by the validation accuracy, the search by the {figures.words(exercise.objective)}."
+    )
+
+
+def _which(exercise: Results, sweep: Sweep) -> str:
     if exercise.best is None or sweep.name not in exercise.best.hyperparameters:
         return ""
     compared = evidence.compared(sweep)
