@@ -482,6 +482,17 @@ def test_other_finalists_take_the_place_of_the_first(mine):
     assert (folder / "best.json").read_bytes() == chosen_by_the_search
 
 
+@pytest.mark.long
+def test_what_a_copy_of_the_results_is_to_do_next_is_done_there(mine):
+    """The command was the one of the folder that was copied."""
+    copy = mine.parent / "copy of results"
+    shutil.copytree(mine.parent / "results", copy)
+    said = run(mine, "finalists", "--finalists", 1, "--finalist-seeds", 1, "--workers", 0, "--results", copy)
+    assert f"--results '{copy}'" in said[said.index("Next:") :]
+    said = run(mine, "finalists", "--finalists", 1, "--finalist-seeds", 1, "--workers", 0)
+    assert "--results" not in said[said.index("Next:") :]
+
+
 def test_milestones_of_a_trial_are_its_bracket_s_rungs(tmp_path):
     hp = keras_tuner.HyperParameters()
     hp.Float("a", 0, 1)

@@ -29,6 +29,7 @@ from search.lab.reproduce import NOT_REPRODUCED, REPRODUCED, reproduce
 
 PICTURES = re.compile(r'data:image/png;base64,([^"]*)')
 DRAWN_BY = re.compile(r'<meta name="matplotlib" content="([^"]*)">')  # another version draws other bytes
+PLACE = re.compile(r" --results (?:&#39;.*?&#39;|[^\s&<]+)")  # of the folder, in the page's commands
 NETWORKS = "networks on the test images"
 NOT_RUN = "not run yet"
 NEEDED = {  # the step that has to be complete for a check
@@ -457,7 +458,8 @@ def _lines(told: str, now: str) -> str:
 
 
 def _without_pictures(page: str) -> str:
-    return DRAWN_BY.sub("", PICTURES.sub("", page))
+    """The page without what depends on where and by what it was written."""
+    return PLACE.sub("", DRAWN_BY.sub("", PICTURES.sub("", page)))
 
 
 def _pictures(folder: Path, drawn: dict[str, bytes], now: str, told: str) -> str:

@@ -346,20 +346,21 @@ class Results:
                 continue
             words = parts[: script + 1]
             # Without these the step would land in another folder, or be refused as a change of data or budget.
-            kept = (
-                "--results",
-                "--quick",
-                *(() if step in ("report", "summary") else ("--data",)),
-            )  # these read no images
-            given = parts[script + 1 :]
-            valued = ("--results", "--data")
-            options = [
-                p
-                for i, p in enumerate(given)
-                if p.startswith(kept) or (i and given[i - 1] in kept and given[i - 1] in valued)
-            ]
+            options = self._kept(parts[script + 1 :], ("--data",) if step not in ("report", "summary") else ())
             break
         return f"{shlex.join(words)} {step} {shlex.join(options)}".replace("  ", " ").strip()
+
+    def _kept(self, given: list[str], valued: tuple[str, ...]) -> list[str]:
+        """Of the options given, ``--quick`` and those that are asked for, with this folder's place.
+
+        The place is the recorded one, unless that holds another copy of the exercise by now.
+        """
+        named = _with_values(given, ("--results",))
+        default = Path("results", "quick") if "--quick" in given else Path("results")
+        recorded = (Path(named[-1].removeprefix("--results=")) if named else default) / self.name
+        if not (recorded / "run.json").is_file() or recorded.resolve() == self.folder.resolve():
+            return _with_values(given, ("--results", *valued), "--quick")
+        return ["--results", str(self.folder.parent), *_with_values(given, valued, "--quick")]
 
     def lab_command(self, verb: str) -> str:
         """The shell command of a verb over all exercises of the folder that this one was run into, wherever it is now."""
@@ -367,6 +368,15 @@ class Results:
         given = [word for i, word in enumerate(words) if word.startswith("--results") or words[i - 1] == "--results"]
         quick = ["--results", "results/quick"] if "--quick" in words else []
         return shlex.join(["python", "-m", "search", *shlex.split(verb), *(given or quick)])
+
+
+def _with_values(given: list[str], valued: tuple[str, ...], *flags: str) -> list[str]:
+    """Of the words of a command these options, as they stand there."""
+    return [
+        word
+        for i, word in enumerate(given)
+        if word in flags or word.split("=")[0] in valued or (i and given[i - 1] in valued)
+    ]
 
 
 def lab_command_line(results: Path, verb: str) -> str:
