@@ -127,8 +127,8 @@ def window(epochs: int) -> int:
 
 def has_accuracy(method: Method) -> bool:
     """Whether the accuracy is among the model's metrics: without it no epoch of a training that has losses has one."""
-    known = np.isfinite(method.history["loss"])
-    return not known.any() or bool(np.isfinite(method.history["accuracy"][known]).any())
+    known = np.isfinite(method.history["val_loss"])
+    return not known.any() or bool(np.isfinite(method.history["val_accuracy"][known]).any())
 
 
 def fits(method: Method) -> list[Fit]:
