@@ -150,15 +150,16 @@ def read_search(folder: Path) -> Results:
 
 def read_exercise(folder: Path) -> Results:
     """Everything in `folder`, checked; see :func:`read_record`."""
-    exercise, readings = read_search(folder), read_test_readings(folder)
-    check_logged(exercise, readings)
-    return replace(
+    exercise = read_search(folder)
+    whole = replace(
         exercise,
         final=_final(exercise),
         sweeps=_sweeps(exercise),
         ablation=_ablation(exercise),
-        test_readings=readings,
+        test_readings=read_test_readings(folder),
     )
+    check_logged(whole, whole.test_readings)  # after the files that the record names: one that is gone is named first
+    return whole
 
 
 def _complete(exercise: Results, step: str) -> bool:
