@@ -163,10 +163,8 @@ def _give_best_back(session: Session, exercise: results.Results) -> None:
     """Makes the search's own choice the best configuration again, until other finalists have ended."""
     if exercise.best is None or exercise.best.chosen_by == "search":
         return
-    trial = exercise.search.best_trial()
-    assert trial is not None
-    score, epoch = exercise.search.score(trial), int(trial.best_epoch)
-    best = results.Best(trial.trial_id, score, trial.epochs, epoch, trial.hyperparameters)
+    best = exercise.search.own_best()
+    assert best is not None
     _write_best(session, exercise.objective, best)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from search.errors import WorkError, ending
 from search.oracles.space import own_values
 from search.results.parsing import UNREADABLE, figure
-from search.results.records import Best, Search, Trial
+from search.results.records import Search, Trial
 
 
 def read_project(folder: Path, objective: str | None = None, direction: str | None = None) -> Search:
@@ -59,10 +59,7 @@ def read_project(folder: Path, objective: str | None = None, direction: str | No
         step["seeds"] = list(dict.fromkeys(mark["seed"] for mark in marks))
     title, domains = folder.resolve().name, list(space.values())
     search = Search(folder, title, objective, maximise, trials, None, domains, step, damaged)
-    if (top := search.best_trial()) is None:
-        return search
-    best = Best(top.trial_id, search.score(top), top.epochs, int(top.best_epoch), top.hyperparameters)
-    return replace(search, best=best)
+    return replace(search, best=search.own_best())
 
 
 def _project_trial(state: dict[str, Any], objective: str) -> Trial:

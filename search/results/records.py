@@ -168,11 +168,13 @@ class Search:
         """The objective of a completed trial, NaN for any other."""
         return trial.metrics.get(self.objective, math.nan) if trial.status == "COMPLETED" else math.nan
 
-    def best_trial(self) -> Trial | None:
+    def own_best(self) -> Best | None:
         """The completed trial with the best score, the oldest of equals; None before the first."""
         scored = [trial for trial in self.trials if math.isfinite(self.score(trial))]
-        direction = max if self.maximise else min
-        return direction(scored, key=self.score) if scored else None
+        if not scored:
+            return None
+        top = (max if self.maximise else min)(scored, key=self.score)
+        return Best(top.trial_id, self.score(top), top.epochs, int(top.best_epoch), top.hyperparameters)
 
     def ended(self) -> list[Trial]:
         """The trials that completed or failed, in their order."""
