@@ -234,7 +234,7 @@ def suited(*middle, jit_compile):
     """Whether XLA is thought to suit a model, by its graph."""
     model = dense(*middle, jit_compile=jit_compile)
     examples = data.examples(X, REAL, None, None, 16)
-    return xla.suits(model, program.programs(model, examples).training(examples).concrete, examples)
+    return xla.suits(model, program.programs(model, examples).training(examples).operations, examples)
 
 
 @pytest.mark.usefixtures("as_on_a_gpu")

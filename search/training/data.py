@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import mmap
 import operator
@@ -65,6 +66,16 @@ class Examples:
         """Equal where a program for any number of the one's examples takes the other's."""
         specs = tuple((tuple(tensor.shape[1:]), tensor.dtype.name) for tensor in self.tensors)
         return specs, self.shapes, _hashable(self.structure)
+
+    @functools.cached_property
+    def labels(self) -> tuple[float, float]:
+        """The lowest and the highest of the targets that may be labels; all numbers where none may."""
+        targets = [leaf for leaf in tf.nest.flatten(self.structure[1:2]) if leaf is not None]
+        values = [self.tensors[leaf].numpy() for leaf in targets if math.prod(self.shapes[leaf]) == 1]
+        whole = [one for one in values if (one == np.floor(one)).all()]
+        if not whole:
+            return -math.inf, math.inf
+        return min(float(one.min()) for one in whole), max(float(one.max()) for one in whole)
 
     def batch(self, *parts: tf.Tensor) -> Any:
         """Rows taken from each tensor, in the structure that ``train_step`` expects."""

@@ -46,6 +46,11 @@ class Program:
         result: list[tf.Tensor] = _tensorflow.call(self.concrete, arguments, self.captures(variables))
         return result
 
+    @functools.cached_property
+    def operations(self) -> xla.Operations:
+        """What XLA would have to compile."""
+        return xla.operations(self.concrete)
+
     def captures(self, variables: Sequence[keras.Variable]) -> list[tf.Tensor]:
         """What it reads and changes beside its arguments, where it runs on these variables."""
         return [
@@ -147,7 +152,7 @@ class Programs:
         if new and self.found.key is None:
             self._trace_for_xla(data, order, pays)
         rest = order
-        whole = epoch >= pays.step and self._suits_xla(data)  # a walk over the graph: once an epoch
+        whole = epoch >= pays.step and self._suits_xla(data)
         if whole:
             rest = self._through_xla(data, order)
         whole = whole and not self.unfit_for_xla
@@ -165,7 +170,7 @@ class Programs:
         """Whether XLA may compile the whole step."""
         if "train" in self.logs or self.unfit_for_xla:
             return False
-        return xla.may_suit(self.model) and xla.suits(self.model, self.training(data).concrete, data)
+        return xla.may_suit(self.model) and xla.suits(self.model, self.training(data).operations, data)
 
     def training(self, data: Examples, xla_update: bool = False) -> Program:
         """The graph of an epoch of training; with ``xla_update`` XLA compiles the optimizer's update."""

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from search.training.data import Examples
@@ -137,11 +136,41 @@ def may_suit(model: keras.Model) -> bool:
     return not model.non_trainable_variables
 
 
-def suits(model: keras.Model, graph: Any, data: Examples) -> bool:
-    """Whether XLA would train as the graph does, and faster.
+@dataclass(frozen=True)
+class Operations:
+    """What decides, in a graph, whether XLA trains as it does.
+
+    Attributes:
+        kinds: names of TensorFlow's operations.
+        gathers: how often rows are taken from something.
+        classes: of the smallest softmax that takes labels; infinity where none does.
+    """
+
+    kinds: frozenset[str]
+    gathers: int
+    classes: float
+
+
+def operations(graph: Any) -> Operations:
+    """Of the ``ConcreteFunction`` of an epoch."""
+    definition = graph.graph.as_graph_def(add_shapes=True)
+    nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
+    of_shapes = tf.int32.as_datatype_enum  # gradients take rows from shapes, which are int32
+    gathers = sum(node.op == "GatherV2" and node.attr["Tparams"].type != of_shapes for node in nodes)
+    by_name = {node.name: node for node in nodes}
+    classes = math.inf
+    for node in nodes:
+        if node.op == LABELS:
+            shape = by_name[node.input[0].split(":")[0]].attr["_output_shapes"].list.shape[0]
+            classes = min(classes, shape.dim[-1].size)
+    return Operations(frozenset(node.op for node in nodes), gathers, classes)
+
+
+def suits(model: keras.Model, of_epoch: Operations, data: Examples) -> bool:
+    """Whether XLA would train as the graph of an epoch does, and faster.
 
     Args:
-        graph: the ``ConcreteFunction`` of the epoch.
+        of_epoch: by :func:`operations`.
         data: what it trains on.
     """
     if not may_suit(model):
@@ -149,34 +178,14 @@ def suits(model: keras.Model, graph: Any, data: Examples) -> bool:
     unfit: tuple[str, ...] = NOT_FOR_XLA
     if on_a_gpu():  # random numbers are Keras's through XLA where Keras compiles its step by it, else as a graph
         unfit = NOT_FOR_XLA_ON_A_GPU if model.jit_compile else (*NOT_FOR_XLA_ON_A_GPU, "Random")
-    definition = graph.graph.as_graph_def(add_shapes=True)
-    nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
-    operations = {node.op for node in nodes}
-    if any(kind in operation for operation in operations for kind in (*unfit, *SILENT_IN_XLA)):
+    if any(kind in operation for operation in of_epoch.kinds for kind in (*unfit, *SILENT_IN_XLA)):
         return False
-    if _gathers(nodes) > sum(tensor.dtype != tf.int32 for tensor in data.tensors):
+    if of_epoch.gathers > sum(tensor.dtype != tf.int32 for tensor in data.tensors):
         return False  # one of the model's or the loss's own, whose index XLA clamps
-    return LABELS not in operations or _labels_in_range(nodes, data)
-
-
-def _gathers(nodes: Sequence[Any]) -> int:
-    """How often rows are taken from something; gradients take them from shapes, which are int32."""
-    of_shapes = tf.int32.as_datatype_enum
-    return sum(node.op == "GatherV2" and node.attr["Tparams"].type != of_shapes for node in nodes)
-
-
-def _labels_in_range(nodes: Sequence[Any], data: Examples) -> bool:
-    """Whether every target that may be labels has none but the classes of the smallest softmax."""
-    by_name = {node.name: node for node in nodes}
-    classes = math.inf
-    for node in nodes:
-        if node.op == LABELS:
-            shape = by_name[node.input[0].split(":")[0]].attr["_output_shapes"].list.shape[0]
-            classes = min(classes, shape.dim[-1].size)
-    targets = [leaf for leaf in tf.nest.flatten(data.structure[1:2]) if leaf is not None]
-    labels = [data.tensors[leaf].numpy() for leaf in targets if math.prod(data.shapes[leaf]) == 1]
-    labels = [values for values in labels if (values == np.floor(values)).all()]
-    return bool(labels) and all(values.min() >= 0 and values.max() < classes for values in labels)
+    if LABELS not in of_epoch.kinds:
+        return True
+    lowest, highest = data.labels
+    return lowest >= 0 and highest < of_epoch.classes
 
 
 def on_a_gpu() -> bool:
