@@ -4,8 +4,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Files of tests run side by side, one a core.
-SIDE_BY_SIDE := --numprocesses auto --dist loadfile
+# Tests run side by side, a process a core; one that is done takes tests from another.
+SIDE_BY_SIDE := --numprocesses auto --dist worksteal
 # Which tests `make test` runs; continuous integration runs `make test MARKS="not slow"`.
 MARKS ?= not slow and not long
 

@@ -366,7 +366,9 @@ class StopsAfter(keras_tuner.HyperModel):
 
 # KerasTuner loads weights into a model whose optimizer has no variables yet
 @pytest.mark.filterwarnings("ignore:Skipping variable loading", "ignore:A total of 1 objects could not be loaded")
-@pytest.mark.parametrize("trials", [0, 1, 5, 8, 11, 14, 17, 30])
+@pytest.mark.parametrize(
+    "trials", [0, 1, 8, 17, *(pytest.param(trials, marks=pytest.mark.slow) for trials in (5, 11, 14, 30))]
+)
 def test_a_hyperband_of_kerastuner_s_is_gone_on_with_from_any_trial(tmp_path, trials):
     """It makes brackets when it needs them and drops those that are complete: ours were looked for, and a traceback came."""
     arguments = {"objective": "val_loss", "max_epochs": 4, "factor": 2, "hyperband_iterations": 2, "seed": 0}
