@@ -14,6 +14,7 @@ OPTIMIZERS = ["sgd", "rmsprop", "adam", "adamw", "adamax", "adagrad", "nadam", "
 LEARNING_RATES = (1e-4, 0.3)  # log scale; plain SGD wants the upper end, Adam the lower
 WEIGHT_DECAYS = [0.001, 0.01, 0.1]  # of AdamW: the share of a weight that a step at a learning rate of 1 would take
 SHIFTS = [0, 1, 2]  # pixels by which each image is moved while training; digits are centred: 2 keep them whole
+ROTATIONS = [0, 10]  # degrees by which each image is turned at most while training
 
 START = {  # exercise 2's network with ten outputs
     "family": "dense",
@@ -27,6 +28,7 @@ START = {  # exercise 2's network with ten outputs
 KNOWN_GOOD = {
     "activation": "relu",
     "shift": 2,
+    "rotation": 10,
     "label_smoothing": 0.05,
     "batch_size": 128,
     "optimizer": "adamw",
@@ -69,11 +71,19 @@ class TenClasses(HyperModel):
         with hp.conditional_scope("family", ["convolutional"]):
             if family == "convolutional":
                 hidden = self.convolutional(hp, block, dropout)
-        shift = hp.Choice("shift", SHIFTS)
-        shifted = [RandomShift(shift)] if shift else []
+        shift, rotation = hp.Choice("shift", SHIFTS), hp.Choice("rotation", ROTATIONS)
+        moved = [RandomShift(shift)] if shift else []
+        moved += [layers.RandomRotation(rotation / 360, fill_mode="constant")] if rotation else []
         scaled = layers.Rescaling(1 / 255)  # pixels come as 0 to 255
         model = keras.Sequential(
-            [keras.Input(shape=(28, 28)), *shifted, scaled, *hidden, layers.Dense(10, activation="softmax")]
+            [
+                keras.Input(shape=(28, 28)),
+                layers.Reshape((28, 28, 1)),
+                *moved,
+                scaled,
+                *hidden,
+                layers.Dense(10, activation="softmax"),
+            ]
         )
 
         hp.Choice("batch_size", BATCH_SIZES, default=START["batch_size"])  # the training takes it from here,
@@ -106,7 +116,7 @@ class TenClasses(HyperModel):
         from keras import layers
 
         filters = hp.Choice("filters", FILTERS, default=32)
-        network = [layers.Reshape((28, 28, 1))]
+        network = []
         for n, kernel in ((filters, hp.Choice("kernel", [3, 5], default=5)), (3 * filters // 2, 3)):
             # A stride halves the sides; pooling would convolve four times the places.
             network += block(layers.Conv2D, n, kernel, strides=2, padding="same")

@@ -13,6 +13,7 @@ import sys
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -1558,3 +1559,15 @@ def test_the_report_needs_neither_tensorflow_nor_keras() -> None:
 )
 def test_numbers_read_as_a_person_writes_them(text: str, expected: str) -> None:
     assert with_nbsp(text) == expected
+
+
+def test_images_that_are_turned_or_shifted_are_another_claim_than_images_as_they_are():
+    def trial(score, **values):
+        return SimpleNamespace(score=score, hyperparameters={"family": "dense", **values})
+
+    trials = [trial(0.9, shift=0, rotation=0), trial(0.8, shift=0, rotation=10), trial(0.7, shift=2, rotation=0)]
+    found = evidence.best_of_families(SimpleNamespace(trials=trials, score=lambda t: t.score, maximise=True))
+    assert found == {"dense, images as they are": trials[0], "dense, augmented images": trials[1]}
+    plain = [trial(0.9), trial(0.8)]
+    found = evidence.best_of_families(SimpleNamespace(trials=plain, score=lambda t: t.score, maximise=True))
+    assert found == {"dense": plain[0]}

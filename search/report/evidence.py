@@ -36,17 +36,18 @@ def accuracies(final: Final) -> tuple[dict[str, Interval], Interval]:
 
 
 def best_of_families(search: Search) -> dict[str, Trial]:
-    """The completed trial with the best score of each ``family``, with and without shifted images apart where there are.
+    """The completed trial with the best score of each ``family``, with and without augmented images apart where there are.
 
-    A space without a hyper-parameter of that name has no families.
+    A space without a hyper-parameter of that name has no families. ``shift`` and ``rotation`` augment, where they are not 0.
     """
     best: dict[str, Trial] = {}
     for trial in search.trials:
         if "family" not in trial.hyperparameters or not np.isfinite(search.score(trial)):
             continue
         family = str(trial.hyperparameters["family"])
-        if "shift" in trial.hyperparameters:
-            family += ", shifted images" if trial.hyperparameters["shift"] else ", images as they are"
+        moved = [trial.hyperparameters[name] for name in ("shift", "rotation") if name in trial.hyperparameters]
+        if moved:
+            family += ", augmented images" if any(moved) else ", images as they are"
         sign = 1 if search.maximise else -1
         if family not in best or sign * search.score(trial) > sign * search.score(best[family]):
             best[family] = trial

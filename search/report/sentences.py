@@ -296,7 +296,7 @@ def rule(exercise: Results, final: Final) -> str:
     return (
         "One rule holds for the final training: figures on validation and test images are of the network after its last "
         "epoch, as the lab asks; training loss and accuracy are Keras's, means over that epoch's batches while the network "
-        f"changes, with dropout and shifts where it has them. The search scores a trial by its best epoch instead.{ends} "
+        f"changes, with dropout and augmentation where it has them. The search scores a trial by its best epoch instead.{ends} "
         f"The network handed over, model.keras, is {_handed_over(final.methods['tuned'])}"
     )
 
