@@ -116,7 +116,7 @@ def test_what_depends_on_a_hyper_parameter_goes_with_it(known):
     )
     steps = ablation.steps_between(space, start, best, search_multiclass.EXERCISE.retuned, weights)
     assert steps[-1] == ("family",)
-    assert len(steps) == 7
+    assert len(steps) == 8
     before, after = ablation.along(space, start, best, steps)[-2:]
     assert before.keys() - after.keys() == {"pixel_dropout", "layers", "units_1"}
     assert after.keys() - before.keys() == {"filters", "kernel", "head"}
